@@ -1,0 +1,36 @@
+# make sim    the whole device on a simulated board          make test   everything CI checks
+# make lint   ruff, types, compile for the board             make bench  accuracy, speed, memory
+# make flash PORT=/dev/ttyUSB0                               make clean  forget .venv and build/
+#
+# The first use of any target makes .venv and fills it; later ones start at once.
+
+PY := .venv/bin/python
+READY := .venv/.ready
+ARGS ?=
+
+.PHONY: setup sim test lint bench flash clean
+.DELETE_ON_ERROR:
+
+setup: $(READY)
+
+$(READY): pyproject.toml tools/setup.py
+	@python3 tools/setup.py
+	@touch $@
+
+sim: $(READY)
+	@$(PY) tools/simulate.py $(ARGS)
+
+test: lint
+	@$(PY) -m pytest -n 4 --dist worksteal -rs $(ARGS)
+
+lint: $(READY)
+	@$(PY) tools/lint.py
+
+bench: $(READY)
+	@$(PY) tools/bench.py $(ARGS)
+
+flash: $(READY)
+	@$(PY) tools/flash.py $(if $(PORT),--port $(PORT)) $(ARGS)
+
+clean:
+	rm -rf .venv build
