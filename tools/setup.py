@@ -18,7 +18,7 @@ PYTHON = VENV / "bin" / "python"
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - says so before anything else fails
         sys.exit(f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     import tomllib  # noqa: PLC0415 - after the version check, which older Pythons must reach
 

@@ -1,0 +1,89 @@
+"""The board: the only file that knows pins, PHY, LED and button.
+
+Hands out the parts of the hardware ready to use; everything else takes them as arguments.
+docs/hardware.md has the schematic that these numbers belong to.
+"""
+
+import os
+
+import machine
+import network
+from machine import ADC, Pin
+from micropython import const
+
+# ADC1 only: ADC2 is not available while Wi-Fi is on.
+CURRENT_PINS = (36, 39, 32)
+VOLTAGE_PINS = (33, 34, 35)
+
+_LED = const(4)
+_BUTTON = const(13)  # to ground; not a strapping pin, so a finger on it never changes the boot
+
+_PHY_MDC = const(23)
+_PHY_MDIO = const(18)
+_PHY_ADDRESS = const(1)
+_PHY_CLOCK = const(17)  # the ESP32 drives the PHY's 50 MHz
+
+WATCHDOG_MS = const(15_000)
+
+_RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
+
+
+def adc_readers():
+    """Returns six bound `read_u16`: i1 i2 i3 u1 u2 u3, at 11 dB (150 to 2450 mV)."""
+    pins = CURRENT_PINS + VOLTAGE_PINS
+    return [ADC(Pin(number), atten=ADC.ATTN_11DB).read_u16 for number in pins]
+
+
+def lan():
+    """Returns the network.LAN of the LAN8720, or None where the chip or the PHY is missing."""
+    if not hasattr(network, "LAN"):
+        return None
+    try:
+        return network.LAN(  # type: ignore[call-arg]  # the stubs know another port's LAN
+            mdc=Pin(_PHY_MDC),
+            mdio=Pin(_PHY_MDIO),
+            phy_type=network.PHY_LAN8720,
+            phy_addr=_PHY_ADDRESS,
+            ref_clk=Pin(_PHY_CLOCK),
+            ref_clk_mode=Pin.OUT,
+        )
+    except OSError:
+        return None
+
+
+def led():
+    return Pin(_LED, Pin.OUT, value=0)
+
+
+def button():
+    """Returns the button's Pin: 0 while pressed."""
+    return Pin(_BUTTON, Pin.IN, Pin.PULL_UP)
+
+
+def watchdog():
+    """Starts the watchdog; from here on it can't be stopped, only fed."""
+    return machine.WDT(timeout=WATCHDOG_MS)
+
+
+def mac():
+    """Returns the board's MAC address as "24:0a:c4:12:34:56"."""
+    return ":".join("%02x" % byte for byte in machine.unique_id())
+
+
+def image():
+    """Returns the name and version of the MicroPython image, e.g. "ESP32 1.29.0"."""
+    about = os.uname()
+    return "%s %s" % (about.sysname.upper(), about.release)
+
+
+def reset_cause():
+    """Returns why the board started, in MicroPython's words: "power-on", "watchdog", ..."""
+    cause = machine.reset_cause()
+    for name in _RESET_CAUSES:
+        if getattr(machine, name) == cause:
+            return name[:-6].lower()
+    return "unknown"
+
+
+def restart():
+    machine.reset()
