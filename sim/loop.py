@@ -1,0 +1,188 @@
+"""A rendered loop of ADC codes: plant.bin for the simulated board, and its reader on CPython.
+
+In: codes over one loop of the plant and a noise level. Out: bytes, or conversions one by one.
+
+plant.bin, little-endian: a header of 64 bytes (magic "AGPL", u32 version 1, generation, rows,
+row_ns, unit_ns, noise length), `rows` + 1 rows of 6 u16 (ADC code * 16 after everything but
+noise and rounding, channels i1 i2 i3 u1 u2 u3; the last row is the first again), then the noise
+table of int16 in 1/16 LSB. The loop repeats for ever. A row lasts row_ns * unit_ns nanoseconds;
+a position in the loop counts in units of unit_ns. Chosen so that 32-bit integers suffice:
+
+- row_ns <= 32767, so that (difference of two codes * 16) * (position in the row) < 2**31
+- rows * row_ns < 2**30 units, so that a position is a small int
+- the loop is within 1 ppm of its true length (10**-6 of 50 Hz is far below what a meter shows)
+
+A conversion at a time takes the position, interpolates between two rows, draws from the noise
+table (length a power of two, at most 2**14) and rounds, all in integers:
+
+    value = a + (b - a) * position_in_row // row_ns
+    state = (state * 1664525 + 1013904223) & 0x3fffffff      (Numerical Recipes' generator)
+    code  = (value + noise[(state >> 16) & (length - 1)] + 8) >> 4, held within 0..4095
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.waves import Floats
+
+# GPIO of i1 i2 i3 u1 u2 u3 on the reference board (docs/hardware.md), all on ADC1.
+GPIO = (36, 39, 32, 33, 34, 35)
+TOP_CODE = 4095
+
+_HEADER = struct.Struct("<4s6I36x")
+_ROW_LIMIT, _LOOP_LIMIT = 1 << 15, 1 << 30
+_LENGTH_ERROR = 1e-6
+_MULTIPLIER, _INCREMENT, _STATE_MASK = 1664525, 1013904223, 0x3FFFFFFF
+_NOISE_LENGTH = 4096
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a loop is cut into rows: `rows` rows of row_ns units of unit_ns nanoseconds."""
+
+    rows: int
+    row_ns: int
+    unit_ns: int
+
+    @property
+    def loop_s(self) -> float:
+        """Length of the loop as it is played."""
+        return self.rows * self.row_ns * self.unit_ns * 1e-9
+
+    @classmethod
+    def fit(cls, loop_s: float, cycles: int, row_s: float) -> Grid:
+        """The grid nearest to `loop_s` with a whole number of rows in each of its `cycles`.
+
+        Rows last `row_s` seconds or a little less; of the numbers of rows that qualify, the one
+        is taken whose rows come closest to a whole number of units.
+        """
+        loop_ns = loop_s * 1e9
+        least = max(16, _ceil(loop_s / row_s / cycles))
+        best: tuple[float, Grid] | None = None
+        for per_cycle in range(least, 2 * least):
+            rows = per_cycle * cycles
+            row = loop_ns / rows
+            unit = max(_ceil(row / (_ROW_LIMIT - 1)), _ceil(loop_ns / (_LOOP_LIMIT - 1)))
+            units = round(row / unit)
+            if units * rows >= _LOOP_LIMIT or not 0 < units < _ROW_LIMIT:
+                continue
+            error = abs(units * unit / row - 1)
+            if best is None or error < best[0]:
+                best = error, cls(rows, units, unit)
+            if error < _LENGTH_ERROR / 100:
+                break
+        if best is None or best[0] > _LENGTH_ERROR:
+            raise ValueError(f"a loop of {loop_s} s and {cycles} cycles fits no row length")
+        return best[1]
+
+
+def _ceil(x: float) -> int:
+    """Smallest integer not below x, forgiving the last digit of a division."""
+    return int(-(-(x - 1e-9) // 1))
+
+
+class Clock(Protocol):
+    """What a conversion needs of time: nanoseconds since power-on, moved on by converting."""
+
+    ns: int
+
+
+class Loop:
+    """One generation of the plant, rendered."""
+
+    def __init__(self, codes: Floats, grid: Grid, noise_lsb: float, spikes: float, seed: int):
+        scaled = np.clip(np.rint(codes * 16), 0, TOP_CODE * 16).astype(np.uint16)
+        self.grid = grid
+        self.rows: NDArray[np.uint16] = np.concatenate([scaled, scaled[:, :1]], axis=1).T
+        self.noise = _noise_table(noise_lsb, spikes, seed)
+        # Plain lists: a conversion in CPython costs about a microsecond with them.
+        self.columns: list[list[int]] = self.rows.T.tolist()
+        self.noise_list: list[int] = self.noise.tolist()
+
+    def to_bytes(self, generation: int) -> bytes:
+        """plant.bin."""
+        grid = self.grid
+        header = _HEADER.pack(
+            b"AGPL", 1, generation, grid.rows, grid.row_ns, grid.unit_ns, len(self.noise)
+        )
+        return header + self.rows.astype("<u2").tobytes() + self.noise.astype("<i2").tobytes()
+
+    def convert(self, at_ns: NDArray[np.int64], channels: NDArray[np.int64], state: int) -> tuple:
+        """Codes of many conversions at once, and the generator's state after them."""
+        grid = self.grid
+        position = at_ns // grid.unit_ns % (grid.rows * grid.row_ns)
+        row, within = position // grid.row_ns, position % grid.row_ns
+        a = self.rows[row, channels].astype(np.int64)
+        b = self.rows[row + 1, channels].astype(np.int64)
+        states = _states(state, len(at_ns))
+        noise = self.noise[(states >> 16) & (len(self.noise) - 1)]
+        codes = (a + (b - a) * within // grid.row_ns + noise + 8) >> 4
+        return np.clip(codes, 0, TOP_CODE), int(states[-1]) if len(states) else state
+
+
+def _states(state: int, count: int) -> NDArray[np.int64]:
+    """The generator's next `count` states; products wrap at 2**64, of which it keeps 30 bits."""
+    power = np.cumprod(np.full(count, _MULTIPLIER, np.uint64))
+    below = np.concatenate([np.ones(1, np.uint64), power[:-1]]) if count else power
+    added = np.cumsum(below) * np.uint64(_INCREMENT)
+    return ((power * np.uint64(state) + added) & np.uint64(_STATE_MASK)).astype(np.int64)
+
+
+def _noise_table(noise_lsb: float, spikes: float, seed: int) -> NDArray[np.int16]:
+    """Shuffled quantiles of the normal distribution, in 1/16 LSB; some replaced by spikes."""
+    rng = np.random.default_rng(seed)
+    inverse = NormalDist().inv_cdf
+    quantiles = [inverse((k + 0.5) / _NOISE_LENGTH) for k in range(_NOISE_LENGTH)]
+    table = rng.permutation(np.array(quantiles)) * noise_lsb * 16
+    hit = rng.choice(_NOISE_LENGTH, round(spikes * _NOISE_LENGTH), replace=False)
+    table[hit] += rng.uniform(50, 100, len(hit)) * rng.choice((-16, 16), len(hit))
+    return np.rint(table).astype(np.int16)
+
+
+class AdcReader:
+    """One pin of the plant as `machine.ADC` shows it; each conversion moves the clock on.
+
+    The input is sampled when the conversion begins.
+    """
+
+    def __init__(self, source: LoopSource, channel: int, time: Clock, conversion_ns: int):
+        self._source, self._channel, self._time = source, channel, time
+        self._conversion_ns = conversion_ns
+
+    def read(self) -> int:
+        """The 12-bit code."""
+        time, source = self._time, self._source
+        loop = source.loop
+        grid = loop.grid
+        position = time.ns // grid.unit_ns % (grid.rows * grid.row_ns)
+        row, within = divmod(position, grid.row_ns)
+        column = loop.columns[self._channel]
+        a = column[row]
+        state = (source.noise_state * _MULTIPLIER + _INCREMENT) & _STATE_MASK
+        source.noise_state = state
+        noise = loop.noise_list[(state >> 16) & (len(loop.noise_list) - 1)]
+        time.ns += self._conversion_ns
+        code = (a + (column[row + 1] - a) * within // grid.row_ns + noise + 8) >> 4
+        return 0 if code < 0 else code if code < TOP_CODE else TOP_CODE
+
+    def read_u16(self) -> int:
+        """The code stretched to 16 bits, as ports/esp32/machine_adc.c does."""
+        code = self.read()
+        return code << 4 | code >> 8
+
+
+class LoopSource(Protocol):
+    """Where a reader gets the loop of the moment; `noise_state` is shared by all channels."""
+
+    noise_state: int
+
+    @property
+    def loop(self) -> Loop:
+        """The newest generation."""
