@@ -14,16 +14,17 @@ from connectivity.addresses import address
 
 _STEP_MS = const(250)
 
-# A cable counts after a second of stable address. Once it has been lost twice within a minute
-# it must hold for 15 s before working Wi-Fi is given up for it: no flapping.
+# A cable counts after a second of stable address. Once it has been lost three times, each time
+# within a minute, it must hold for 15 s before working Wi-Fi is given up for it: no flapping.
 _CABLE_STEADY_MS = const(1_000)
 _CABLE_DOUBTED_MS = const(15_000)
 _CABLE_TRUST_MS = const(60_000)
-_CABLE_LOSSES = const(2)
+_CABLE_LOSSES = const(3)
 
 # Rests between attempts to join; a quarter more at most, so that a street of devices does not
-# come back in step after a power cut. A network must be found within 10 s of its return.
-_RESTS_MS = (0, 1_000, 2_000, 4_000)
+# come back in step after a power cut. They stay short: measurements must be back within 10 s
+# of the network's return, an attempt takes 3 s and may just have missed it.
+_RESTS_MS = (0, 500, 1_000, 2_000)
 # A phone on the access point shares our radio, and every attempt takes it off the channel.
 _REST_WITH_PHONE_MS = const(20_000)
 
@@ -171,7 +172,7 @@ class Link:
             self._cable_losses = 0
         ip = address(lan) if lan.isconnected() else None
         if ip is None:
-            if self.interface == "lan":
+            if self._cable_ms:
                 self._cable_losses += 1
                 self._cable_trust_ms = 0
             self._cable_ms = 0

@@ -17,6 +17,7 @@ FAILED = const(4)  # `reason` says why; nothing happens until join()
 _IDLE = const(1000)
 _CONNECTING = const(1001)
 _GOT_IP = const(1010)
+_NOT_FOUND = const(201)
 
 # What an attempt can end in. The words for people are in provisioning/text.
 REASONS = (
@@ -39,7 +40,7 @@ _OF_STATUS = {
     202: "wrong_password",
     204: "wrong_password",
     200: "lost",
-    201: "not_found",
+    _NOT_FOUND: "not_found",
     203: "refused",
     5: "refused",  # the router is full
     210: "security",
@@ -50,8 +51,10 @@ _OF_STATUS = {
 _LEAVE_MS = const(200)
 _JOIN_MS = const(15_000)
 # status() keeps the previous attempt's reason until something new happens, and connect() does
-# not clear it. The same code is believed once an attempt must have been through all channels.
+# not clear it. The same code is believed once an attempt must have come to an end: a search of
+# all channels takes 2.5 s, a handshake that fails up to 5 s.
 _SAME_STATUS_MS = const(6_000)
+_SAME_NOT_FOUND_MS = const(3_000)
 _ADDRESS_EVERY_MS = const(1_000)
 _RSSI_EVERY_MS = const(10_000)
 _ADDRESS_GONE_MS = const(8_000)
@@ -156,7 +159,7 @@ class Station:
                 return
         elif status in (_IDLE, _CONNECTING):
             pass
-        elif status != self._status_before or self._ended_unseen(now):
+        elif status != self._status_before or self._ended_unseen(status, now):
             self._fail(reason_of(status, self._password))
             return
         if self._elapsed(now) >= _JOIN_MS:
@@ -165,13 +168,14 @@ class Station:
             self._disconnect()
             self._fail(reason)
 
-    def _ended_unseen(self, now):
-        return self._elapsed(now) >= _SAME_STATUS_MS and self._signal() is None
+    def _ended_unseen(self, status, now):
+        after = _SAME_NOT_FOUND_MS if status == _NOT_FOUND else _SAME_STATUS_MS
+        return self._elapsed(now) >= after and self._signal() is None
 
     def _watch_up(self, now):
         if not self._nic.isconnected():
             status = self._nic.status()
-            known = status in _OF_STATUS and status != 201
+            known = status in _OF_STATUS and status != _NOT_FOUND
             self._fail(reason_of(status, self._password) if known else "lost")
             return
         if self._time.ticks_diff(now, self._seen) < _ADDRESS_EVERY_MS:
