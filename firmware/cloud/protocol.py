@@ -1,0 +1,133 @@
+"""The MQTT contract as text: topics and payloads, nothing else. docs/protocol.md explains it.
+
+In: integers in mA, mV, mW, mvar, mHz, thousandths. Out: JSON with SI decimals, written from
+the integers, since the board's floats would round 16.012 A to 16.0120010375.
+"""
+
+import json
+
+from micropython import const
+
+VERSION = const(1)
+
+# In the order they are written. Absent means null; a consumer ignores what it does not know.
+_INFO = (
+    "serial",
+    "variant",
+    "range",
+    "phases",
+    "firmware",
+    "image",
+    "link",
+    "ip",
+    "rssi",
+    "tls",
+    "boot_count",
+    "reset_cause",
+    "wiring",
+)
+_WIRING = ("clamps", "confidence", "sequence", "findings")
+
+
+class Topics:
+    """The topics of one device: attributes root, measurement, energy, status, info, event,
+    command, response."""
+
+    def __init__(self, serial):
+        self.root = "ampguard/" + serial + "/"
+        self.measurement = self.root + "measurement"
+        self.energy = self.root + "energy"
+        self.status = self.root + "status"
+        self.info = self.root + "info"
+        self.event = self.root + "event"
+        self.command = self.root + "command"
+        self.response = self.root + "response"
+
+
+def thousandths(number):
+    """Thousandths as a JSON decimal: 16012 -> "16.012", -5 -> "-0.005", None -> "null"."""
+    if number is None:
+        return "null"
+    sign = ""
+    if number < 0:
+        sign = "-"
+        number = -number
+    return "%s%d.%03d" % (sign, number // 1000, number % 1000)
+
+
+def _phases(numbers):
+    return "[%s,%s,%s]" % (
+        thousandths(numbers[0]),
+        thousandths(numbers[1]),
+        thousandths(numbers[2]),
+    )
+
+
+def _whole(number):
+    return "null" if number is None else str(number)
+
+
+def measurement_payload(m):
+    """`m` is a metering.meter.Measurement."""
+    return (
+        '{"v":1,"seq":%d,"ts":%s,"i":%s,"u":%s,"p":%s,"q":%s,"pf":%s,"f":%s,"cov":%s,"flags":%s}'
+        % (
+            m.seq,
+            _whole(m.ts_ms),
+            _phases(m.i_ma),
+            _phases(m.u_mv),
+            _phases(m.p_mw),
+            _phases(m.q_mvar),
+            _phases(m.pf_milli),
+            thousandths(m.f_mhz),
+            thousandths(m.cov_permille),
+            "[%s]" % ",".join('"%s"' % flag for flag in m.flags),
+        )
+    )
+
+
+def status_payload(online, ts_ms, reason):
+    """`reason` is a word of docs/protocol.md, e.g. "connected", "lost", "restart"."""
+    return '{"v":1,"online":%s,"ts":%s,"reason":%s}' % (
+        "true" if online else "false",
+        _whole(ts_ms),
+        json.dumps(reason),
+    )
+
+
+def last_will_payload():
+    """What the broker says in the device's place when the device has gone: no time is known."""
+    return status_payload(False, None, "lost")
+
+
+def info_payload(info):
+    """`info`: dict with the fields of docs/protocol.md; an absent one is null."""
+    fields = ['"v":1']
+    for name in _INFO:
+        value = info.get(name)
+        if name == "wiring":
+            wiring = value or {}
+            value = "{%s}" % ",".join(
+                '"%s":%s' % (key, json.dumps(wiring.get(key))) for key in _WIRING
+            )
+        else:
+            value = json.dumps(value)
+        fields.append('"%s":%s' % (name, value))
+    return "{%s}" % ",".join(fields)
+
+
+def energy_payload(seq, *, from_s, to_s, import_wh, export_wh, i_max_ma, late=False):
+    """One record: running counters at `to_s` (Unix s), the highest current of each phase."""
+    return '{"v":1,"seq":%d,"from":%s,"to":%s,"imp":%s,"exp":%s,"i_max":%s%s}' % (
+        seq,
+        _whole(from_s),
+        _whole(to_s),
+        _counters(import_wh),
+        _counters(export_wh),
+        _phases(i_max_ma),
+        ',"late":true' if late else "",
+    )
+
+
+def _counters(numbers):
+    return "[%s,%s,%s]" % (_whole(numbers[0]), _whole(numbers[1]), _whole(numbers[2]))

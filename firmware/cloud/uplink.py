@@ -1,0 +1,259 @@
+"""The one thread that may block: it brings every measurement to the broker while it is fresh.
+
+In: Measurements through a LiveQueue, the link, the clock, the settings. Out: MQTT, as
+docs/protocol.md has it. After an outage the newest measurement goes first, the others are
+dropped and counted. `state` tells a person how it stands.
+"""
+
+import gc
+import hashlib
+import random
+import sys
+from binascii import hexlify
+
+from micropython import const
+
+from cloud import protocol, wire
+from cloud.mqtt import SafeClient
+from cloud.retry import Retry
+from cloud.wire import Fault
+
+_KEEPALIVE_S = const(8)  # the broker publishes the last will after one and a half of these
+_IDLE_MS = const(10)  # a measurement waits this long at most before it is seen
+_HOUSEKEEPING_MS = const(2000)  # between looks at what rarely changes
+_HELD_MS = const(30_000)  # a connection that lived this long was a good one
+_RSSI_STEP = const(10)  # dB that make a new `info` worth its bytes
+
+
+class Uplink:
+    """`info()` returns the fields of the `info` message that others know; `link` has interface
+    and ip; `ca_path` holds the provider's CA certificate (DER)."""
+
+    def __init__(
+        self, *, queue, identity, settings, clock, link, info, socket, ssl, time, log, ca_path
+    ):
+        self.state = "off"
+        self.alive_ms = time.ticks_ms()
+        self.crash = None
+        self.published = 0  # measurements handed to the broker
+        self.connections = 0
+        self._queue = queue
+        self._identity = identity
+        self._settings = settings
+        self._clock = clock
+        self._link = link
+        self._info = info
+        self._socket = socket
+        self._ssl = ssl
+        self._time = time
+        self._log = log
+        self._ca_path = ca_path
+        self._topics = protocol.Topics(identity.serial)
+        self._password = mqtt_password(identity.pin, identity.serial)
+        self._retry = Retry(lambda n: random.getrandbits(16) % n)
+        self._stop_reason = None
+        self._shown_rssi = None
+
+    def run(self):
+        """The thread's body. Returns after stop(); a crash is kept for sign_of_life()."""
+        try:
+            while self._stop_reason is None:
+                self._alive()
+                way = self._way()
+                if way is None:
+                    self._enter("off")
+                    self._time.sleep_ms(_IDLE_MS)
+                else:
+                    self._connection(way)
+            self._enter("off")
+        except Exception as crash:
+            self.crash = crash
+            self._enter("failed: crashed")
+            if hasattr(sys, "print_exception"):
+                sys.print_exception(crash)
+            raise
+
+    def stop(self, reason):
+        """Asks the thread to say goodbye, with a word of docs/protocol.md, and to end."""
+        self._stop_reason = reason
+
+    def sign_of_life(self):
+        """ticks_ms() of the thread's last sign of life. Raises what the thread died of."""
+        if self.crash is not None:
+            raise self.crash
+        return self.alive_ms
+
+    # -- one connection, from the dial to its end
+
+    def _way(self):
+        """What a connection depends on; a change of it ends the connection. None = no way."""
+        provider = self._settings.provider
+        if provider is None or self._link.interface is None:
+            return None
+        return (self._link.interface, self._link.ip, provider)
+
+    def _connection(self, way):
+        started = self._time.ticks_ms()
+        client = None
+        if not self.state.startswith("failed"):
+            self._enter("connecting")
+        try:
+            client = self._dial(way[2])
+            self._enter("online")
+            started = self._time.ticks_ms()
+            self.connections += 1
+            self._serve(client, way)
+            client.disconnect()
+            self._retry.reset()
+            return
+        except Fault as fault:
+            kind = fault.kind
+            words = str(fault)
+        if client is not None:
+            client.close()
+        took_ms = self._time.ticks_diff(self._time.ticks_ms(), started)
+        if client is not None:
+            if took_ms > _HELD_MS:
+                self._retry.reset()
+            took_ms = 0  # it was no attempt but a connection
+        self._enter("failed: " + words)
+        self._wait(self._retry.after(kind, took_ms), way)
+
+    def _dial(self, provider):
+        self._ask_time(provider["tls"])
+        context = None
+        if provider["tls"]:
+            gc.collect()  # lets go of an old connection's TLS memory, which is not on our heap
+            context = wire.tls_context(self._ssl, self._ca())
+        client = SafeClient(
+            "ampguard-" + self._identity.serial,
+            host=provider["host"],
+            port=provider["port"],
+            user=self._identity.serial,
+            password=self._password,
+            keepalive_s=_KEEPALIVE_S,
+            context=context,
+            socket=self._socket,
+            time=self._time,
+        )
+        client.alive = self._alive
+        client.set_last_will(self._topics.status, protocol.last_will_payload(), True, 1)
+        client.connect()
+        return client
+
+    def _serve(self, client, way):
+        """Publishes until the way changes or stop() is called (returns) or a Fault ends it."""
+        dropped = self._queue.skip_to_newest()
+        if dropped:
+            self._log.info("cloud", "%d old measurements dropped" % dropped)
+        client.publish(
+            self._topics.status,
+            protocol.status_payload(True, self._clock.unix_ms(), "connected"),
+            True,
+            1,
+        )
+        told = None  # the `info` the broker has
+        looked_ms = self._time.ticks_add(self._time.ticks_ms(), -_HOUSEKEEPING_MS)
+        info = None
+        while self._stop_reason is None:
+            self._alive()
+            measurement = self._queue.take()
+            if measurement is not None:
+                client.publish(self._topics.measurement, protocol.measurement_payload(measurement))
+                self.published += 1
+            client.step()
+            if self._time.ticks_diff(self._time.ticks_ms(), looked_ms) >= _HOUSEKEEPING_MS:
+                looked_ms = self._time.ticks_ms()
+                if self._way() != way:
+                    break
+                info = self._info_payload()
+            if info is not None and info != told and client.ready:
+                client.publish(self._topics.info, info, True, 1)
+                told = info
+            if measurement is not None:
+                # Just after one, there is the most time until the next.
+                if self._clock.due():
+                    self._clock.sync()
+            else:
+                self._time.sleep_ms(_IDLE_MS)
+        self._say_goodbye(client)
+
+    def _say_goodbye(self, client):
+        """`status` offline in our own words, if the broker still listens."""
+        reason = self._stop_reason or "moving"
+        started = self._time.ticks_ms()
+        try:
+            status = protocol.status_payload(False, self._clock.unix_ms(), reason)
+            while self._time.ticks_diff(self._time.ticks_ms(), started) < 2000:
+                if client.ready:
+                    if status is None:
+                        return
+                    client.publish(self._topics.status, status, True, 1)
+                    status = None
+                client.step()
+                self._alive()
+                self._time.sleep_ms(_IDLE_MS)
+        except Fault:
+            pass
+
+    def _wait(self, wait_ms, way):
+        """Waits before the next attempt, but not when there is another way to try."""
+        started = self._time.ticks_ms()
+        while self._stop_reason is None:
+            if self._time.ticks_diff(self._time.ticks_ms(), started) >= wait_ms:
+                return
+            if self._way() != way:
+                self._retry.reset()
+                return
+            self._alive()
+            self._time.sleep_ms(_IDLE_MS)
+
+    # -- what a connection needs
+
+    def _ask_time(self, must):
+        """Certificates have dates: TLS (`must`) waits for the time, plain text only tries."""
+        clock = self._clock
+        if clock.is_set:
+            return
+        if clock.due():
+            clock.resolve()
+            self._alive()
+            clock.sync()
+            self._alive()
+        if must and not clock.is_set:
+            raise Fault(wire.SILENT, "the time is not known yet: " + clock.problem)
+
+    def _ca(self):
+        try:
+            with open(self._ca_path, "rb") as file:
+                return file.read()
+        except OSError:
+            raise Fault(wire.TLS, "the provider's CA certificate is missing")
+
+    def _info_payload(self):
+        info = self._info()
+        info["tls"] = bool(self._settings.provider and self._settings.provider["tls"])
+        rssi = info.get("rssi")
+        shown = self._shown_rssi
+        if rssi is None or shown is None or abs(rssi - shown) >= _RSSI_STEP:
+            self._shown_rssi = rssi
+        info["rssi"] = self._shown_rssi
+        return protocol.info_payload(info)
+
+    def _alive(self):
+        self.alive_ms = self._time.ticks_ms()
+
+    def _enter(self, state):
+        if state != self.state:
+            self.state = state
+            self._log.info("cloud", state)
+
+
+def mqtt_password(pin, serial):
+    """HMAC-SHA256 (RFC 2104) of "mqtt:<serial>" under the PIN, in hex: the PIN never travels."""
+    key = pin.encode() + bytes(64 - len(pin))
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
+    inner.update(("mqtt:" + serial).encode())
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+    outer.update(inner.digest())
+    return hexlify(outer.digest()).decode()
