@@ -10,7 +10,8 @@ a position in the loop counts in units of unit_ns. Chosen so that 32-bit integer
 
 - row_ns <= 32767, so that (difference of two codes * 16) * (position in the row) < 2**31
 - rows * row_ns < 2**30 units, so that a position is a small int
-- the loop is within 1 ppm of its true length (10**-6 of 50 Hz is far below what a meter shows)
+- unit_ns divides 1000, so that a clock in microseconds hits whole units
+- the loop is within 5 ppm of its true length, steady mains within 1 ppm (of 50 Hz: 0.00005 Hz)
 
 A conversion at a time takes the position, interpolates between two rows, draws from the noise
 table (length a power of two, at most 2**14) and rounds, all in integers:
@@ -23,69 +24,21 @@ table (length a power of two, at most 2**14) and rounds, all in integers:
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.waves import Floats
+from sim.waves import Floats, Grid
 
 # GPIO of i1 i2 i3 u1 u2 u3 on the reference board (docs/hardware.md), all on ADC1.
 GPIO = (36, 39, 32, 33, 34, 35)
 TOP_CODE = 4095
 
 _HEADER = struct.Struct("<4s6I36x")
-_ROW_LIMIT, _LOOP_LIMIT = 1 << 15, 1 << 30
-_LENGTH_ERROR = 1e-6
 _MULTIPLIER, _INCREMENT, _STATE_MASK = 1664525, 1013904223, 0x3FFFFFFF
 _NOISE_LENGTH = 4096
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How a loop is cut into rows: `rows` rows of row_ns units of unit_ns nanoseconds."""
-
-    rows: int
-    row_ns: int
-    unit_ns: int
-
-    @property
-    def loop_s(self) -> float:
-        """Length of the loop as it is played."""
-        return self.rows * self.row_ns * self.unit_ns * 1e-9
-
-    @classmethod
-    def fit(cls, loop_s: float, cycles: int, row_s: float) -> Grid:
-        """The grid nearest to `loop_s` with a whole number of rows in each of its `cycles`.
-
-        Rows last `row_s` seconds or a little less; of the numbers of rows that qualify, the one
-        is taken whose rows come closest to a whole number of units.
-        """
-        loop_ns = loop_s * 1e9
-        least = max(16, _ceil(loop_s / row_s / cycles))
-        best: tuple[float, Grid] | None = None
-        for per_cycle in range(least, 2 * least):
-            rows = per_cycle * cycles
-            row = loop_ns / rows
-            unit = max(_ceil(row / (_ROW_LIMIT - 1)), _ceil(loop_ns / (_LOOP_LIMIT - 1)))
-            units = round(row / unit)
-            if units * rows >= _LOOP_LIMIT or not 0 < units < _ROW_LIMIT:
-                continue
-            error = abs(units * unit / row - 1)
-            if best is None or error < best[0]:
-                best = error, cls(rows, units, unit)
-            if error < _LENGTH_ERROR / 100:
-                break
-        if best is None or best[0] > _LENGTH_ERROR:
-            raise ValueError(f"a loop of {loop_s} s and {cycles} cycles fits no row length")
-        return best[1]
-
-
-def _ceil(x: float) -> int:
-    """Smallest integer not below x, forgiving the last digit of a division."""
-    return int(-(-(x - 1e-9) // 1))
 
 
 class Clock(Protocol):

@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.front_end import RANGE_A, FrontEnd
-from sim.loop import GPIO, AdcReader, Clock, Grid, Loop
+from sim.loop import GPIO, AdcReader, Clock, Loop
 from sim.waves import HIGHEST_ORDER, LAG_DEG, Mains, Wave, clamped, measured
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Plant:
         """Voltages and conductor currents over one loop."""
         if self.recording:
             return self.recording.wave
-        return self._mains.wave(Grid.fit(1 / self._mains.f, 1, _ROW_S).rows)
+        return self._mains.wave(_ROW_S)
 
     @property
     def loop(self) -> Loop:
@@ -155,9 +155,8 @@ class Plant:
             wave = self.wave()
             inputs = np.concatenate([clamped(wave, self._ct), wave.u])
             unplugged = tuple(k for k, grip in enumerate(self._ct) if grip == "unplugged")
-            codes = self.front_end.codes(inputs, wave.loop_s, unplugged)
-            grid = Grid.fit(wave.loop_s, wave.cycles, wave.loop_s / wave.u.shape[1])
-            self._loop = Loop(codes, grid, self._noise_lsb, self._spikes, self.seed)
+            codes = self.front_end.codes(inputs, wave.grid.loop_s, unplugged)
+            self._loop = Loop(codes, wave.grid, self._noise_lsb, self._spikes, self.seed)
         return self._loop
 
     def render(self) -> bytes:

@@ -6,6 +6,7 @@ in volts and amperes, and what an ideal meter would say about it (`measured`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,26 +19,69 @@ Floats = NDArray[np.float64]
 # How far each conductor lags L1, in degrees, for both rotations of the field.
 LAG_DEG = {"123": (0.0, 120.0, 240.0), "132": (0.0, 240.0, 120.0)}
 
+# Bounds of sim/loop.py: units in a row, units in a loop, relative error of a loop's length.
+_ROW_LIMIT, _LOOP_LIMIT, _LENGTH_ERROR = 1 << 15, 1 << 30, 5e-6
+_UNITS_NS = [unit for unit in range(1, 1001) if 1000 % unit == 0]
+
 HIGHEST_ORDER = 40  # IEC 61000-4-7 counts harmonics up to the 40th
 
 
 @dataclass(frozen=True)
-class Wave:
-    """One loop of `cycles` whole mains cycles, sampled at equal distances; sample N is sample 0.
+class Grid:
+    """How a loop is cut into rows: `rows` rows of row_ns units of unit_ns nanoseconds."""
 
-    u: (3, N) phase voltages L1, L2, L3 in V; i: (3, N) conductor currents in A, positive into
-    the building; loop_s: its length.
+    rows: int
+    row_ns: int
+    unit_ns: int
+
+    @property
+    def loop_s(self) -> float:
+        """Length of the loop as it is played."""
+        return self.rows * self.row_ns * self.unit_ns * 1e-9
+
+    @classmethod
+    def fit(cls, loop_s: float, cycles: int, row_s: float) -> Grid:
+        """The grid nearest to `loop_s` with a whole number of rows in each of its `cycles`.
+
+        Rows last `row_s` seconds or up to a quarter less; of the numbers of rows and the units
+        that qualify, those are taken that come closest to the length wanted.
+        """
+        loop_ns = loop_s * 1e9
+        least = max(16, math.ceil(loop_s / row_s / cycles - 1e-9))
+        best: tuple[float, Grid] | None = None
+        for per_cycle in range(least, least + least // 4 + 1):
+            row = loop_ns / (per_cycle * cycles)
+            for unit in _UNITS_NS:
+                grid = cls(per_cycle * cycles, round(row / unit), unit)
+                if not 0 < grid.row_ns < _ROW_LIMIT or grid.rows * grid.row_ns >= _LOOP_LIMIT:
+                    continue
+                error = abs(grid.row_ns * unit / row - 1)
+                if best is None or error < best[0]:
+                    best = error, grid
+            if best and best[0] < _LENGTH_ERROR / 100:
+                break
+        if best is None or best[0] > _LENGTH_ERROR:
+            raise ValueError(f"loop: {loop_s} s in rows of {row_s} s fit no whole nanoseconds")
+        return best[1]
+
+
+@dataclass(frozen=True)
+class Wave:
+    """One loop of `cycles` whole mains cycles, a sample for each of the grid's rows.
+
+    u: (3, rows) phase voltages L1, L2, L3 in V; i: (3, rows) conductor currents in A, positive
+    into the building.
     """
 
     u: Floats
     i: Floats
-    loop_s: float
+    grid: Grid
     cycles: int
 
     @property
     def frequency(self) -> float:
         """Mains frequency in Hz."""
-        return self.cycles / self.loop_s
+        return self.cycles / self.grid.loop_s
 
 
 @dataclass(frozen=True)
@@ -58,8 +102,10 @@ class Mains:
     sequence: str = "123"
     harmonics: dict[str, dict[int, tuple[float, float]]] = field(default_factory=dict)
 
-    def wave(self, rows: int) -> Wave:
-        """One mains cycle in `rows` samples."""
+    def wave(self, row_s: float) -> Wave:
+        """One mains cycle in rows of about `row_s` seconds."""
+        grid = Grid.fit(1 / self.f, 1, row_s)
+        rows = grid.rows
         x = 2 * np.pi * np.arange(rows) / rows
         u, i = np.empty((3, rows)), np.empty((3, rows))
         for phase, lag in enumerate(LAG_DEG[self.sequence]):
@@ -67,7 +113,7 @@ class Mains:
             at_i = at_u - np.radians(self.phi[phase])
             u[phase] = self.u[phase] * _unit_rms(at_u, self.harmonics.get("u", {}))
             i[phase] = self.i[phase] * _unit_rms(at_i, self.harmonics.get("i", {}))
-        return Wave(u, i, 1 / self.f, 1)
+        return Wave(u, i, grid, 1)
 
 
 def _unit_rms(x: Floats, harmonics: dict[int, tuple[float, float]]) -> Floats:
