@@ -8,17 +8,19 @@ noise and rounding, channels i1 i2 i3 u1 u2 u3; the last row is the first again)
 table of int16 in 1/16 LSB. The loop repeats for ever. A row lasts row_ns * unit_ns nanoseconds;
 a position in the loop counts in units of unit_ns. Chosen so that 32-bit integers suffice:
 
-- row_ns <= 32767, so that (difference of two codes * 16) * (position in the row) < 2**31
+- row_ns < 2**14, so that (difference of two codes * 16) * (position in the row) < 2**30
 - rows * row_ns < 2**30 units, so that a position is a small int
 - unit_ns divides 1000, so that a clock in microseconds hits whole units
 - the loop is within 5 ppm of its true length, steady mains within 1 ppm (of 50 Hz: 0.00005 Hz)
 
 A conversion at a time takes the position, interpolates between two rows, draws from the noise
-table (length a power of two, at most 2**14) and rounds, all in integers:
+table (its length is a power of two) and rounds, all in integers:
 
     value = a + (b - a) * position_in_row // row_ns
-    state = (state * 1664525 + 1013904223) & 0x3fffffff      (Numerical Recipes' generator)
-    code  = (value + noise[(state >> 16) & (length - 1)] + 8) >> 4, held within 0..4095
+    state = (state * 69069 + 12345) & 0x3fffffff
+    code  = (value + noise[(state >> 10) & (length - 1)] + 8) >> 4, held within 0..4095
+
+sim/board/_clock.py does the same inside the VM: same plant, same start, same codes.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ GPIO = (36, 39, 32, 33, 34, 35)
 TOP_CODE = 4095
 
 _HEADER = struct.Struct("<4s6I36x")
-_MULTIPLIER, _INCREMENT, _STATE_MASK = 1664525, 1013904223, 0x3FFFFFFF
+_MULTIPLIER, _INCREMENT, _STATE_MASK = 69069, 12345, 0x3FFFFFFF
+FIRST_STATE = 20260101  # of the noise generator, at power-on
 _NOISE_LENGTH = 4096
 
 
@@ -75,7 +78,7 @@ class Loop:
         a = self.rows[row, channels].astype(np.int64)
         b = self.rows[row + 1, channels].astype(np.int64)
         states = _states(state, len(at_ns))
-        noise = self.noise[(states >> 16) & (len(self.noise) - 1)]
+        noise = self.noise[(states >> 10) & (len(self.noise) - 1)]
         codes = (a + (b - a) * within // grid.row_ns + noise + 8) >> 4
         return np.clip(codes, 0, TOP_CODE), int(states[-1]) if len(states) else state
 
@@ -120,7 +123,7 @@ class AdcReader:
         a = column[row]
         state = (source.noise_state * _MULTIPLIER + _INCREMENT) & _STATE_MASK
         source.noise_state = state
-        noise = loop.noise_list[(state >> 16) & (len(loop.noise_list) - 1)]
+        noise = loop.noise_list[(state >> 10) & (len(loop.noise_list) - 1)]
         time.ns += self._conversion_ns
         code = (a + (column[row + 1] - a) * within // grid.row_ns + noise + 8) >> 4
         return 0 if code < 0 else code if code < TOP_CODE else TOP_CODE

@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.front_end import RANGE_A, FrontEnd
-from sim.loop import GPIO, AdcReader, Clock, Loop
+from sim.loop import FIRST_STATE, GPIO, AdcReader, Clock, Loop
 from sim.waves import HIGHEST_ORDER, LAG_DEG, Mains, Wave, clamped, measured
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # Reported for one machine.ADC read in a viper loop on the classic ESP32.
 CONVERSION_US = 35
 
-_ROW_S = 20e-6  # a mains cycle in about 1000 rows
+_ROW_S = 16e-6  # a mains cycle in 1250 rows
 _CALIBRATED_AT = 1767225600  # Unix time of the bench: 2026-01-01
 _MAINS_FIELDS = ("u", "i", "phi", "f", "sequence", "harmonics")
 
@@ -82,7 +82,7 @@ class Plant:
         self.recording = recording
         self.conversion_us = conversion_us
         self.generation = 0
-        self.noise_state = seed & 0x3FFFFFFF
+        self.noise_state = FIRST_STATE
         self._mains = Mains()
         self._ct: tuple[str | None, ...] = ("L1", "L2", "L3")
         if phases == 1:
@@ -145,7 +145,10 @@ class Plant:
     def wave(self) -> Wave:
         """Voltages and conductor currents over one loop."""
         if self.recording:
-            return self.recording.wave
+            wave = self.recording.wave
+            if self.phases == 1:
+                wave = replace(wave, u=wave.u * [[1], [0], [0]])
+            return wave
         return self._mains.wave(_ROW_S)
 
     @property

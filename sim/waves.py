@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 LAG_DEG = {"123": (0.0, 120.0, 240.0), "132": (0.0, 240.0, 120.0)}
 
 # Bounds of sim/loop.py: units in a row, units in a loop, relative error of a loop's length.
-_ROW_LIMIT, _LOOP_LIMIT, _LENGTH_ERROR = 1 << 15, 1 << 30, 5e-6
+_ROW_LIMIT, _LOOP_LIMIT, _LENGTH_ERROR = 1 << 14, 1 << 30, 5e-6
 _UNITS_NS = [unit for unit in range(1, 1001) if 1000 % unit == 0]
 
 HIGHEST_ORDER = 40  # IEC 61000-4-7 counts harmonics up to the 40th
