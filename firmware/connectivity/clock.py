@@ -42,7 +42,7 @@ class Clock:
         self._offset_ms = 0 if self._plausible(time.time()) else None
         self._next_ms = time.ticks_ms()
         self._retry_ms = _RETRY_FIRST_MS
-        self.problem = "not asked yet"  # why the last question failed, None after an answer
+        self.problem = "not asked yet"  # why the last question failed, empty after an answer
 
     @property
     def is_set(self):
@@ -99,7 +99,7 @@ class Clock:
             self.problem = "%s said the year %d" % (ntptime.host, self._time.gmtime(answer_s)[0])
             self._later()
             return self.is_set
-        self.problem = None
+        self.problem = ""
         self._retry_ms = _RETRY_FIRST_MS
         self._narrow((answer_s + self._epoch) * 1000, before_ms, after_ms)
         return self.is_set

@@ -12,7 +12,7 @@ class Log:
     def __init__(self, time, write=print):
         self._time = time
         self._write = write
-        self._lines = [None] * self.kept
+        self._lines = [""] * self.kept
         self._next = 0
 
     def info(self, area, words):
@@ -27,7 +27,7 @@ class Log:
     def lines(self):
         """The kept lines, oldest first."""
         at = self._next
-        return [line for line in self._lines[at:] + self._lines[:at] if line is not None]
+        return [line for line in self._lines[at:] + self._lines[:at] if line]
 
     def _add(self, level, area, words):
         ms = self._time.ticks_ms()

@@ -41,7 +41,7 @@ class Record:
         # A torn .new is the normal trace of a power cut: only the current copy is missed.
         if damaged and damaged[0].startswith(self.path + ": "):
             self.problem = damaged[0] + (
-                "; nothing else was left" if newest is None else "; used " + self._source
+                "; used %s" % self._source if newest is not None else "; nothing else was left"
             )
         return newest
 
@@ -52,9 +52,8 @@ class Record:
             # The last save was cut before its last step: finish that before .new is reused.
             os.rename(new, self.path)
             self._source = self.path
-        data = json.dumps(content)
-        data = ("%d\n%s" % (self._number + 1, data)).encode()
-        data = b"%08x\n" % crc32(data) + data
+        body = ("%d\n%s" % (self._number + 1, json.dumps(content))).encode()
+        data = b"%08x\n" % crc32(body) + body
         try:
             with open(new, "wb") as file:
                 file.write(data)
