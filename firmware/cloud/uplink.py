@@ -8,7 +8,6 @@ dropped and counted. `state` tells a person how it stands.
 import gc
 import hashlib
 import random
-import sys
 from binascii import hexlify
 
 from micropython import const
@@ -69,9 +68,7 @@ class Uplink:
         except Exception as crash:
             self.crash = crash
             self._enter("failed: crashed")
-            if hasattr(sys, "print_exception"):
-                sys.print_exception(crash)
-            raise
+            raise  # MicroPython prints what a thread died of
 
     def stop(self, reason):
         """Asks the thread to say goodbye, with a word of docs/protocol.md, and to end."""

@@ -3,8 +3,8 @@
 In: a dict of what JSON can hold. Out: the dict saved last, or, if the power went while it was
 being saved, the one before it; never a mixture and never nothing.
 
-<path> is the current copy, <path>.old the one before, <path>.new the one being written. Each
-copy carries a number and a CRC-32; the whole copy with the highest number counts.
+<path> is the current copy, <path>.new the one being written, <path>.old the one before. Each
+starts with the CRC-32 of the rest; the first of them, in this order, that is whole counts.
 """
 
 import json
@@ -16,34 +16,29 @@ class Record:
     def __init__(self, path):
         self.path = path
         self.problem = None  # why an older copy, or none, was used: words for a person
-        self._number = 0
         self._source = None  # the name that holds the copy in use
 
     def load(self):
         """The newest whole copy as a dict, or None when there is none. Sets `problem`."""
         self.problem = None
-        self._number = 0
         self._source = None
-        newest = None
+        content = None
         damaged = []
         for name in (self.path, self.path + ".new", self.path + ".old"):
             try:
-                number, content = _read(name)
+                content = _read(name)
+                self._source = name
+                break
             except OSError:
-                continue
+                pass
             except ValueError as fault:
                 damaged.append("%s: %s" % (name, fault))
-                continue
-            if newest is None or number > self._number:
-                newest = content
-                self._number = number
-                self._source = name
         # A torn .new is the normal trace of a power cut: only the current copy is missed.
         if damaged and damaged[0].startswith(self.path + ": "):
             self.problem = damaged[0] + (
-                "; used %s" % self._source if newest is not None else "; nothing else was left"
+                "; used %s" % self._source if self._source else "; nothing else was left"
             )
-        return newest
+        return content
 
     def save(self, content):
         """Replaces the copy in use. OSError (flash full, say) leaves the copy in use as it was."""
@@ -52,7 +47,7 @@ class Record:
             # The last save was cut before its last step: finish that before .new is reused.
             os.rename(new, self.path)
             self._source = self.path
-        body = ("%d\n%s" % (self._number + 1, json.dumps(content))).encode()
+        body = json.dumps(content).encode()
         data = b"%08x\n" % crc32(body) + body
         try:
             with open(new, "wb") as file:
@@ -68,21 +63,19 @@ class Record:
             self._source = self.path + ".old"
         os.rename(new, self.path)
         self._source = self.path
-        self._number += 1
 
 
 def _read(name):
     with open(name, "rb") as file:
         data = file.read()
-    if len(data) < 12 or data[8:9] != b"\n":
+    if len(data) < 10 or data[8:9] != b"\n":
         raise ValueError("cut short or empty")
     if data[:8] != b"%08x" % crc32(data[9:]):
         raise ValueError("checksum does not match")
-    number, text = data[9:].decode().split("\n", 1)
-    content = json.loads(text)
+    content = json.loads(data[9:].decode())
     if type(content) is not dict:
         raise ValueError("holds no record")
-    return int(number), content
+    return content
 
 
 def _remove(name):
