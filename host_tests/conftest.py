@@ -1,0 +1,75 @@
+"""What tests share: the firmware importable on CPython, and the real VMs to run it on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Appended: nothing of the firmware may shadow a host module (nor the other way round).
+for folder in ("sim/cpython", "firmware"):
+    if str(ROOT / folder) not in sys.path:
+        sys.path.insert(0, str(ROOT / folder))
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from sim.image import Image, build, default_vm  # noqa: E402
+
+VM32 = "AMPGUARD_VM32"  # names a MicroPython with 32-bit words, as the board has
+
+
+def _vms() -> list[Path]:
+    found = [default_vm()]
+    if os.environ.get(VM32):
+        found.append(Path(os.environ[VM32]))
+    return found
+
+
+@pytest.fixture(scope="session", params=_vms(), ids=lambda path: f"vm-{path.parent.name}")
+def vm(request: pytest.FixtureRequest) -> Path:
+    """Each MicroPython binary at hand."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def image(vm: Path) -> Image:
+    """The firmware and the stand-ins, compiled for `vm`."""
+    return build(vm)
+
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run_vm(image: Image, tmp_path: Path) -> Run:
+    """run_vm("print(1)") -> "1\\n": a snippet on the bare VM, compiled firmware on its path.
+
+    The VM's own time, machine ... unless `standins`; `heap` as for -X heapsize. A traceback
+    fails the test.
+    """
+
+    def run(code: str, *, heap: str = "400wk", standins: bool = False, timeout: float = 60) -> str:
+        script = tmp_path / "snippet.py"
+        script.write_text(code)
+        path = [str(image.folder / "flash"), str(image.folder / "flash" / "lib"), ".frozen"]
+        if standins:
+            path.insert(0, str(image.standins))
+        done = subprocess.run(
+            [str(image.vm.path), "-X", f"heapsize={heap}", str(script)],
+            env={"MICROPYPATH": ":".join(path), "TZ": "UTC", "HOME": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if done.returncode:
+            pytest.fail(f"on {image.vm.path}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.stdout
+
+    return run

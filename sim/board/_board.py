@@ -1,0 +1,45 @@
+# What ties the stand-ins to the host: configuration in, events out, and the end of the power.
+# In: the JSON file named by AMPGUARD_BOARD. Out: one JSON line per event on an inherited pipe.
+import _thread
+import json
+
+import micropython
+import uos
+import utime
+import vfs
+
+HOST = vfs.VfsPosix("/")
+MAIN = _thread.get_ident()
+
+
+def _read_config():
+    path = uos.getenv("AMPGUARD_BOARD")
+    if not path:
+        return {}
+    with HOST.open(path, "r") as f:
+        return json.load(f)
+
+
+config = _read_config()
+_events = HOST.open("/dev/fd/%d" % config["events"], "wb") if "events" in config else None
+
+
+def emit(**event):
+    if _events:
+        # One write, shorter than PIPE_BUF: lines of two threads never mix.
+        _events.write(json.dumps(event) + "\n")
+
+
+@micropython.viper
+def power_off():
+    # The VM ends here and now, whichever thread asks: nothing after this line happens, no
+    # buffer is flushed, no `finally` runs. A write to address 0 is the only such way out.
+    p = ptr32(0)  # noqa: F821
+    p[0] = 1
+
+
+def reset(cause):
+    emit(ev="reset", cause=cause)
+    power_off()
+    while True:
+        utime.sleep_ms(1000)

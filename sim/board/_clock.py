@@ -1,0 +1,390 @@
+# The board's clock, and the converter that lives by it.
+#
+# Back-to-back conversions advance the clock by exactly the conversion time, whatever the host
+# does meanwhile: the clock may run up to a millisecond ahead of real time (then the VM really
+# sleeps) or lag up to 200 ms behind (then it does not sleep until it has caught up). Sleeps last
+# exactly as long as asked. So the firmware's samples are evenly spaced even on a busy host.
+#
+# Only the main thread moves this clock. Other threads read the host's, which differs from it by
+# those bounds.
+import gc
+import struct
+from array import array
+
+import _thread
+import micropython
+import utime
+from _board import HOST, MAIN, config, emit
+from micropython import const
+
+_US = const(0)  # board time, microseconds modulo 2**30
+_REAL = const(1)  # real time when the board's was last advanced, same scale
+_SEC = const(2)  # board time again: whole seconds since power-on ...
+_USEC = const(3)  # ... and microseconds within
+_POS = const(4)  # where in the plant's loop, in units
+_REM = const(5)  # ns not yet worth a unit
+_CONV = const(6)  # us per conversion
+_LOOP = const(7)  # length of the loop, in units
+_ROW = const(8)  # length of a row, in units
+_SHIFT = const(9)  # keeps the interpolation within 31 bits
+_ROWF = const(10)  # row >> shift
+_UNIT = const(11)  # ns per unit
+_RNG = const(12)
+_NMASK = const(13)  # noise table length - 1
+_NOISE = const(14)  # where the noise table starts, in u16
+_POLLED = const(15)  # real time of the last look at the air
+_HELD = const(16)  # board time when the interpreter was last handed over
+_WORST = const(17)  # longest time it was not, this second
+_COUNT = const(18)  # conversions since the clock was last held against real time
+_GENERATION = const(19)  # of the plant in the buffer
+_SECOND = const(20)  # last second reported
+_LOW = const(21)  # heap in use this second, lowest ...
+_PEAK = const(22)  # ... and highest sample
+_ZERO = const(23)  # real time at power-on
+_SAMPLED = const(24)  # looks at the air since the heap was sampled
+
+_S = array("i", bytes(4 * 25))
+_AHEAD_US = const(1200)
+_KEEP_US = const(300)
+_LAG_US = const(200000)
+_PREEMPTED_US = const(5000)
+_HALF = const(0x20000000)
+_MASK = const(0x3FFFFFFF)
+
+_real = utime.ticks_us
+_S[_ZERO] = _real() & _MASK
+_MS0 = utime.ticks_ms() & _MASK
+_S[_CONV] = config.get("conversion_us", 35)
+_S[_RNG] = config.get("seed", 20260101) & _MASK
+_S[_UNIT] = 1
+_S[_LOOP] = _S[_ROW] = _S[_ROWF] = 1
+
+air = bytearray(64)
+_plant = bytearray(max(64 + 24 + 2, config.get("plant_capacity", 0)))
+_air_file = HOST.open(config["air"], "rb") if "air" in config else None
+_watchers = []
+_rtc = array("i", [0, 0])  # what the RTC adds: seconds, microseconds
+standins = config.get("standins", 0)
+
+
+@micropython.viper
+def _now() -> int:
+    s = ptr32(_S)  # noqa: F821
+    return (int(_real()) - s[_ZERO]) & _MASK
+
+
+@micropython.viper
+def _advance(us: int):
+    s = ptr32(_S)  # noqa: F821
+    s[_US] = (s[_US] + us) & _MASK
+    u = s[_USEC] + us
+    while u >= 1000000:
+        u -= 1000000
+        s[_SEC] += 1
+    s[_USEC] = u
+    while us > 0:
+        d = us
+        if d > 100000:
+            d = 100000
+        us -= d
+        ns = s[_REM] + d * 1000
+        s[_REM] = ns % s[_UNIT]
+        s[_POS] = (s[_POS] + ns // s[_UNIT]) % s[_LOOP]
+
+
+@micropython.viper
+def _ahead() -> int:
+    # How far the board's clock is ahead of real time; catches up with a jump when far behind.
+    s = ptr32(_S)  # noqa: F821
+    r = int(_now())
+    s[_REAL] = r
+    ahead = ((s[_US] - r + _HALF) & _MASK) - _HALF
+    if ahead < 0 - _LAG_US:
+        _advance(0 - ahead)
+        return 0
+    return ahead
+
+
+@micropython.viper
+def _touch():
+    # Time passes while the firmware computes. What looks like long thinking is the host busy
+    # with something else.
+    s = ptr32(_S)  # noqa: F821
+    r = int(_now())
+    d = (r - s[_REAL]) & _MASK
+    s[_REAL] = r
+    if d >= _HALF:
+        d = 0
+    if d > _PREEMPTED_US:
+        d = _PREEMPTED_US
+    _advance(d)
+
+
+def _pace():
+    ahead = _ahead()
+    if ahead > _AHEAD_US:
+        utime.sleep_us(ahead - _KEEP_US)
+        _ahead()
+    look()
+
+
+@micropython.viper
+def convert(channel: int) -> int:
+    # One conversion: the 12-bit code of a channel of the plant, now.
+    s = ptr32(_S)  # noqa: F821
+    t = ptr16(_plant)  # noqa: F821
+    pos = s[_POS]
+    i = 32 + (pos // s[_ROW]) * 6 + channel
+    f = (pos % s[_ROW]) >> s[_SHIFT]
+    a = t[i]
+    r = (s[_RNG] * 69069 + 12345) & _MASK
+    s[_RNG] = r
+    n = t[s[_NOISE] + ((r >> 10) & s[_NMASK])]
+    if n > 32767:
+        n -= 65536
+    code = (a + (t[i + 6] - a) * f // s[_ROWF] + n + 8) >> 4
+    if code < 0:
+        code = 0
+    if code > 4095:
+        code = 4095
+    us = s[_CONV]
+    s[_US] = (s[_US] + us) & _MASK
+    u = s[_USEC] + us
+    if u >= 1000000:
+        u -= 1000000
+        s[_SEC] += 1
+    s[_USEC] = u
+    ns = s[_REM] + us * 1000
+    s[_REM] = ns % s[_UNIT]
+    s[_POS] = (pos + ns // s[_UNIT]) % s[_LOOP]
+    s[_COUNT] += 1
+    if s[_COUNT] >= 16:
+        s[_COUNT] = 0
+        _pace()
+    else:
+        s[_REAL] = (int(_real()) - s[_ZERO]) & _MASK
+    return code
+
+
+def load_plant():
+    # The file appears by an atomic rename, so whatever is there is whole.
+    path = config.get("plant")
+    if not path:
+        return
+    global _plant
+    size = HOST.stat(path)[6]
+    if size > len(_plant):
+        _plant = None
+        _plant = bytearray(size)
+    with HOST.open(path, "rb") as f:
+        f.readinto(_plant)
+    magic, version, generation, rows, row, unit, noise = struct.unpack_from("<4s6I", _plant)
+    if magic != b"AGPL" or version != 1 or noise & (noise - 1) or rows * row > _MASK:
+        raise ValueError("plant.bin is not what it should be")
+    shift = 0
+    while row >> shift > 16383:
+        shift += 1
+    s = _S
+    if s[_LOOP] != rows * row or s[_UNIT] != unit:
+        s[_POS] = s[_REM] = 0
+    s[_LOOP] = rows * row
+    s[_ROW] = row
+    s[_UNIT] = unit
+    s[_SHIFT] = shift
+    s[_ROWF] = row >> shift
+    s[_NOISE] = 32 + (rows + 1) * 6
+    s[_NMASK] = noise - 1
+    if not noise:
+        s[_NOISE] = 14  # header padding: zero
+        s[_NMASK] = 0
+
+
+def look():
+    # The main thread's look at the air and the plant, at most every 2 ms. Allocates nothing
+    # unless something changed.
+    s = _S
+    if (_now() - s[_POLLED]) & _MASK < 2000:
+        return
+    s[_POLLED] = _now()
+    if _air_file:
+        _air_file.seek(0)
+        _air_file.readinto(air)
+        generation = air[4] | air[5] << 8 | air[6] << 16
+        if generation != s[_GENERATION]:
+            s[_GENERATION] = generation
+            load_plant()
+    for watcher in _watchers:
+        watcher()
+    s[_SAMPLED] += 1
+    if s[_SAMPLED] >= 10:
+        s[_SAMPLED] = 0
+        _sample()
+
+
+def _sample():
+    s = _S
+    used = gc.mem_alloc() - standins
+    if used < s[_LOW] or not s[_LOW]:
+        s[_LOW] = used
+    if used > s[_PEAK]:
+        s[_PEAK] = used
+    if s[_SEC] != s[_SECOND]:
+        s[_SECOND] = s[_SEC]
+        emit(
+            ev="second",
+            up=s[_SEC],
+            held_ms=s[_WORST] // 1000,
+            in_use=s[_LOW],
+            peak=s[_PEAK],
+            total=gc.mem_alloc() + gc.mem_free() - standins,
+            lead_us=((s[_US] - _now() + _HALF) & _MASK) - _HALF,
+        )
+        s[_WORST] = s[_LOW] = s[_PEAK] = 0
+
+
+def watch(function):
+    # `function()` is called by the main thread every few milliseconds; it must not allocate
+    # unless there is something to do.
+    _watchers.append(function)
+
+
+def is_main():
+    return _thread.get_ident() == MAIN
+
+
+def hand_over():
+    # The main thread is about to let others run.
+    s = _S
+    held = (s[_US] - s[_HELD]) & _MASK
+    if held < _HALF and held > s[_WORST]:
+        s[_WORST] = held
+
+
+def resumed():
+    # Back from a real wait: the board's clock moved as the real one did.
+    s = _S
+    r = _now()
+    d = (r - s[_REAL]) & _MASK
+    s[_REAL] = r
+    if d < _HALF:
+        _advance(d)
+    s[_HELD] = s[_US]
+    look()
+
+
+def waiting():
+    if _thread.get_ident() == MAIN:
+        _touch()
+        hand_over()
+
+
+def waited():
+    if _thread.get_ident() == MAIN:
+        resumed()
+
+
+def nap(ms):
+    # A real wait inside a blocking call of the image, in any thread, at most 20 ms at a time.
+    if _thread.get_ident() != MAIN:
+        utime.sleep_us(ms * 1000)
+        return
+    _touch()
+    hand_over()
+    utime.sleep_us(ms * 1000)
+    resumed()
+
+
+def touch():
+    _touch()
+    look()
+
+
+def ticks_us():
+    if _thread.get_ident() != MAIN:
+        return _now()
+    _touch()
+    look()
+    return _S[_US]
+
+
+def ticks_ms():
+    if _thread.get_ident() != MAIN:
+        return (utime.ticks_ms() - _MS0) & _MASK
+    _touch()
+    look()
+    return (_S[_SEC] * 1000 + _S[_USEC] // 1000) & _MASK
+
+
+def sleep_us(us):
+    # A busy wait on the board: no other thread runs.
+    if _thread.get_ident() != MAIN:
+        utime.sleep_us(us)
+        return
+    _touch()
+    while us > 0:
+        chunk = min(us, 2000)
+        _advance(chunk)
+        us -= chunk
+        ahead = _ahead()
+        if ahead > _AHEAD_US:
+            utime.sleep_us(ahead - _KEEP_US)
+            _ahead()
+        look()
+
+
+def sleep_ms(ms):
+    if _thread.get_ident() != MAIN:
+        while ms > 500:
+            utime.sleep_us(500000)
+            ms -= 500
+        utime.sleep_us(ms * 1000 if ms > 0 else 50)
+        return
+    _touch()
+    hand_over()
+    while True:
+        chunk = min(ms, 10) if ms > 0 else 0
+        _advance(chunk * 1000)
+        ms -= chunk
+        ahead = _ahead()
+        utime.sleep_us(ahead if ahead > 50 else 50)
+        _ahead()
+        look()
+        if ms <= 0:
+            break
+    _S[_HELD] = _S[_US]
+
+
+def uptime():
+    # (seconds, microseconds) since power-on
+    if _thread.get_ident() != MAIN:
+        ms = (utime.ticks_ms() - _MS0) & _MASK
+        return ms // 1000, ms % 1000 * 1000
+    _touch()
+    return _S[_SEC], _S[_USEC]
+
+
+def wall():
+    # (seconds since 2000, microseconds)
+    s, us = uptime()
+    us += _rtc[1]
+    s += _rtc[0]
+    if us >= 1000000:
+        us -= 1000000
+        s += 1
+    return s, us
+
+
+def set_wall(seconds, us):
+    s, u = uptime()
+    us -= u
+    s = seconds - s
+    if us < 0:
+        us += 1000000
+        s -= 1
+    _rtc[0] = s
+    _rtc[1] = us
+    emit(ev="rtc", seconds=seconds, us=us)
+
+
+if config.get("rtc"):
+    _rtc[0] = config["rtc"]

@@ -1,0 +1,190 @@
+# The board's flash: a host folder mounted as `/`. Can be full, and can lose power at the n-th
+# call that changes it, in the middle of a write if it is one.
+import io
+
+import uos
+import vfs
+from _board import config, emit, power_off
+
+_ENOSPC = 28
+
+
+class _File(io.IOBase):
+    # A file open for writing. Its bytes land at once; LittleFS would keep the old ones until
+    # close, so code that survives a cut here survives it there.
+
+    def __init__(self, flash, file):
+        self._flash = flash
+        self._file = file
+
+    def write(self, data, *args):
+        if args:
+            data = memoryview(data)[: args[0]] if len(args) == 1 else data[args[0] :][: args[1]]
+        size = len(data.encode()) if isinstance(data, str) else len(data)
+        if self._flash.change("write"):
+            part = size // 2
+            self._file.write(data[:part])
+            self._file.flush()
+            power_off()
+        self._flash.grow(size)
+        return self._file.write(data)
+
+    def read(self, *args):
+        return self._file.read(*args)
+
+    def readinto(self, buf, *args):
+        return self._file.readinto(buf, *args)
+
+    def readline(self, *args):
+        return self._file.readline(*args)
+
+    def readlines(self):
+        return self._file.readlines()
+
+    def seek(self, *args):
+        return self._file.seek(*args)
+
+    def tell(self):
+        return self._file.tell()
+
+    def flush(self):
+        self._file.flush()
+
+    def close(self):
+        if self._file:
+            file, self._file = self._file, None
+            if self._flash.change("close"):
+                power_off()
+            file.close()
+
+    def ioctl(self, request, arg):
+        if request == 4:
+            self.close()
+        elif request == 1:
+            self._file.flush()
+        elif request != 11:
+            return -22
+        return 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.close()
+
+
+class Flash:
+    def __init__(self):
+        self._host = vfs.VfsPosix(config["flash"])
+        self._size = config.get("flash_size", 2 * 1024 * 1024)
+        self._cut = config.get("cut_at_write", 0)
+        self._cwd = "/"
+        self.changes = 0
+        self._used = self._tree("/")
+
+    def _tree(self, path):
+        used = 0
+        for entry in self._host.ilistdir(path):
+            inner = path + entry[0] if path == "/" else path + "/" + entry[0]
+            if entry[1] == 0x4000:
+                used += 8192 + self._tree(inner)
+            else:
+                used += self._host.stat(inner)[6]
+        return used
+
+    def change(self, what):
+        # Counts; True when the power is to fail in this call.
+        self.changes += 1
+        if self._cut and self.changes == self._cut:
+            emit(ev="cut", at=self.changes, during=what)
+            return True
+        return False
+
+    def grow(self, size):
+        if self._used + size > self._size:
+            raise OSError(_ENOSPC)
+        self._used += size
+
+    def _path(self, path):
+        if path[:1] != "/":
+            path = self._cwd + path if self._cwd == "/" else self._cwd + "/" + path
+        return path.rstrip("/") or "/"
+
+    def mount(self, readonly, mkfs):
+        pass
+
+    def umount(self):
+        pass
+
+    def chdir(self, path):
+        path = self._path(path)
+        if self._host.stat(path)[0] != 0x4000:
+            raise OSError(2)
+        self._cwd = path
+
+    def getcwd(self):
+        return self._cwd
+
+    def open(self, path, mode):
+        path = self._path(path)
+        if not ("w" in mode or "a" in mode or "+" in mode or "x" in mode):
+            return self._host.open(path, mode)
+        if self.change("open"):
+            power_off()
+        self._forget(path, "w" in mode)
+        return _File(self, self._host.open(path, mode))
+
+    def _forget(self, path, gone):
+        try:
+            if gone:
+                self._used -= self._host.stat(path)[6]
+        except OSError:
+            pass
+
+    def stat(self, path):
+        return self._host.stat(self._path(path))
+
+    def ilistdir(self, path):
+        for entry in self._host.ilistdir(self._path(path)):
+            yield (
+                entry[0],
+                entry[1],
+                0,
+                0 if entry[1] == 0x4000 else entry[3] if len(entry) > 3 else 0,
+            )
+
+    def rename(self, old, new):
+        old, new = self._path(old), self._path(new)
+        if self.change("rename"):
+            power_off()
+        self._forget(new, True)
+        self._host.rename(old, new)
+
+    def remove(self, path):
+        path = self._path(path)
+        if self.change("remove"):
+            power_off()
+        self._forget(path, True)
+        self._host.remove(path)
+
+    def mkdir(self, path):
+        if self.change("mkdir"):
+            power_off()
+        self._host.mkdir(self._path(path))
+
+    def rmdir(self, path):
+        if self.change("rmdir"):
+            power_off()
+        self._host.rmdir(self._path(path))
+
+    def statvfs(self, path):
+        blocks = self._size // 4096
+        free = max(0, self._size - self._used) // 4096
+        return (4096, 4096, blocks, free, free, 0, 0, 0, 0, 255)
+
+
+def mount():
+    flash = Flash()
+    uos.umount("/")
+    vfs.mount(flash, "/")
+    return flash
