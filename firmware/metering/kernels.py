@@ -59,8 +59,8 @@ def scan_cycle(
     zero: int,
     band: int,
     late_us: int,
-    s: ptr32,
-    raw: ptr16,
+    sums,
+    samples,
 ) -> int:
     """Sample one period on an even grid of `scans` scans and sum as it goes.
 
@@ -69,6 +69,8 @@ def scan_cycle(
     whose rising crossings of `zero` are timed (armed `band` below it), -1 none. Returns the scans
     done; -1 if one began more than `late_us` behind the grid: the sums are void then.
     """
+    s = ptr32(sums)
+    at = ptr16(samples)
     r1 = readers[0]
     r2 = readers[1]
     r3 = readers[2]
@@ -95,7 +97,6 @@ def scan_cycle(
     before_us = 0
     began = 0
     busy = 0
-    at = raw
     start = int(ticks_us())
     s[START] = start
     scan = 0
@@ -249,13 +250,15 @@ def scan_cycle(
 
 
 @micropython.viper
-def turned(raw: ptr16, scans: int, u: int, i: int, shift: int, s: ptr32):
+def turned(samples, scans: int, u: int, i: int, shift: int, sums):
     """Replace phase `i`'s products by those with voltage `u` delayed by `shift` scans.
 
     A third of the scans turns the voltage by a third of the cycle, harmonics included; the cycle
     is a ring. Both sums are replaced: v * i, and v one further scan earlier * i.
     0 <= shift < scans.
     """
+    raw = ptr16(samples)
+    s = ptr32(sums)
     low = 0
     high = 0
     low_w = 0
@@ -289,8 +292,10 @@ def turned(raw: ptr16, scans: int, u: int, i: int, shift: int, s: ptr32):
 
 
 @micropython.viper
-def add(total: ptr32, s: ptr32):
-    """total += s, and the extremes of both. The caller keeps SCANS <= 32767."""
+def add(into, sums):
+    """into += sums, and the extremes of both. The caller keeps SCANS <= 32767."""
+    total = ptr32(into)
+    s = ptr32(sums)
     k = 0
     while k < SUMMED:
         total[k] += s[k]
@@ -305,8 +310,9 @@ def add(total: ptr32, s: ptr32):
 
 
 @micropython.viper
-def clear(total: ptr32):
+def clear(sums):
     """Empty a set of sums."""
+    total = ptr32(sums)
     k = 0
     while k < TOTAL_WORDS:
         total[k] = 0
@@ -318,13 +324,15 @@ def clear(total: ptr32):
 
 
 @micropython.viper
-def cycle_rms(s: ptr32, out: ptr32):
-    """RMS of all six channels over one cycle in whole counts, offset removed, into out[0..5].
+def cycle_rms(sums, rms):
+    """RMS of all six channels over one cycle in whole counts, offset removed, into rms[0..5].
 
     variance = mean(x^2) - mean(x)^2, mean(x) = m + r / n kept apart so that nothing is rounded
     before it is squared. n <= 512: r * 65536 + low <= 2^26, 2 * m * r <= 2^25, m * m <= 2^30.
     The root is taken bit by bit.
     """
+    s = ptr32(sums)
+    out = ptr32(rms)
     n = s[SCANS]
     c = 0
     while c < 6:
@@ -349,13 +357,14 @@ def cycle_rms(s: ptr32, out: ptr32):
 
 
 @micropython.viper
-def roughness(raw: ptr16, scans: int, channel: int) -> int:
+def roughness(samples, scans: int, channel: int) -> int:
     """Variance of a channel's white noise in counts^2: mean square of the third difference / 20.
 
     Noise of variance s^2 gives s^2 (1 + 9 + 9 + 1); a fundamental sampled 95 times a cycle keeps
     4e-9 of its square, its fifth harmonic 6e-5. Over the ring of one cycle. Differences are held
     to +-2047 counts, far above any noise, so that 512 * 2047^2 < 2^31.
     """
+    raw = ptr16(samples)
     total = 0
     a = int(raw[(scans - 3) * 6 + channel])
     b = int(raw[(scans - 2) * 6 + channel])

@@ -31,6 +31,7 @@ class Mains:
         self.period_us = _PERIOD_US
         self.f_mhz = None
         self._start = 0
+        self._last_us = 0
         self._forget()
 
     def _forget(self):

@@ -1,4 +1,7 @@
-"""What the firmware imports as `micropython` when it runs on CPython."""
+"""What the firmware imports as `micropython` when it runs on CPython.
+
+viper functions run with the ESP32's 32-bit words (viper32.py).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,12 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
-for _name in ("ptr8", "ptr16", "ptr32", "uint"):
+from sim.cpython.viper32 import viper
+
+__all__ = ["const", "native", "viper"]
+
+# Annotations are evaluated here, on the board they are not: the names must exist.
+for _name in ("uint", "ptr", "ptr8", "ptr16", "ptr32"):
     setattr(builtins, _name, int)
 
 
@@ -15,8 +23,4 @@ def const(value: Any) -> Any:
 
 
 def native(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
-
-
-def viper(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
