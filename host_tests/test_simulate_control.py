@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
+from sim.air import Air
 from sim.control import Control
 from sim.plant import Plant
-
-
-class Air:
-    wifi, lan, internet, dns = "up", "down", "up", "up"
-
-    def set(self, **changes: str) -> None:
-        self.__dict__.update(changes)
 
 
 class Simulation:

@@ -103,7 +103,8 @@ def install(portal: Portal, access_point: AccessPoint = GOOD) -> list[str]:
     said: list[str] = []
     phone = Phone(portal.http.server_port, portal.dns.getsockname()[1])
     installer = Installer("K7M3XQ9A", NETWORK, phone, said.append)
-    assert asyncio.run(installer.install(access_point)) == "192.168.1.57"
+    installer.join(access_point)
+    assert asyncio.run(installer.install()) == "192.168.1.57"
     return said
 
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from microdot import Microdot, Request
 
+from sim.air import Air
 from sim.plant import Plant
 
 NET: dict[str, tuple[str, ...]] = {
@@ -27,12 +28,6 @@ NET: dict[str, tuple[str, ...]] = {
     "dns": ("up", "dead"),
 }
 _POWER = ("cut", "on")
-
-
-class Air(Protocol):
-    """The state of the networks around the board (sim.air)."""
-
-    def set(self, **changes: str) -> None: ...
 
 
 class Controlled(Protocol):

@@ -44,9 +44,8 @@ class Installer:
         self._phone = phone
         self._say = say
 
-    async def install(self, access_point: AccessPoint) -> str:
-        """Goes through it once. Returns the device's address; PhoneError says what stopped it."""
-        self.join(access_point)
+    async def install(self) -> str:
+        """All that follows joining: returns the device's address; PhoneError says what stops."""
         url, page = await self._open_page()
         form = read_form(page, url)
         extra = sorted(form.fields.keys() - {"ssid", "password"})
@@ -86,7 +85,7 @@ class Installer:
         if address != urllib.parse.urlsplit(PORTAL).hostname:
             raise PhoneError(f"{PROBE} is {address} here: the page can't be reached")
         self._say(f"looks up {PROBE}: {address}, the device")
-        page = await self._phone.get(f"http://{PROBE}/generate_204")
+        page = await self._phone.get(f"http://{PROBE}/generate_204", patient=True)
         if page.status == 204:
             self._say(f"sees no sign-in page (204) and opens {PORTAL} by hand")
             page = await self._phone.get(PORTAL)

@@ -17,6 +17,8 @@ from html.parser import HTMLParser
 
 _PHONE = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 Chrome/126.0 Mobile"
 _TIMEOUT_S = 5
+_TRIES = 5
+_PAUSE_S = 1
 _HOPS = 5
 
 
@@ -108,9 +110,10 @@ class Phone:
 
     async def resolve(self, name: str) -> str:
         """The IPv4 address the board's DNS gives for a name. PhoneError without an answer."""
-        for _ in range(3):
+        for _ in range(_TRIES):
             with contextlib.suppress(OSError):
                 return await asyncio.to_thread(self._ask, name)
+            await asyncio.sleep(_PAUSE_S)
         raise PhoneError(f"the device's DNS does not answer for {name}")
 
     def _ask(self, name: str) -> str:
@@ -131,14 +134,25 @@ class Phone:
             raise PhoneError(f"the device's DNS gives something else than an address for {name}")
         return socket.inet_ntoa(tail[12:16])
 
-    async def get(self, url: str) -> Page:
-        """Follows redirects as a browser does."""
+    async def get(self, url: str, patient: bool = False) -> Page:
+        """Follows redirects as a browser does; a patient phone tries again without an answer."""
+        tries = _TRIES if patient else 1
         for _ in range(_HOPS):
-            page = await asyncio.to_thread(self._request, "GET", url, None, {})
+            page = await self._got(url, tries)
             if page.status not in (301, 302, 303, 307, 308):
                 return page
             url = urllib.parse.urljoin(url, page.headers.get("location", ""))
         raise PhoneError(f"{url} leads round in circles")
+
+    async def _got(self, url: str, tries: int) -> Page:
+        while True:
+            try:
+                return await asyncio.to_thread(self._request, "GET", url, None, {})
+            except PhoneError:
+                tries -= 1
+                if not tries:
+                    raise
+            await asyncio.sleep(_PAUSE_S)
 
     async def submit(self, form: Form, page_url: str) -> Page:
         """Sends a form from its page, headers as a browser sets them."""
