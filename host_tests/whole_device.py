@@ -1,0 +1,186 @@
+"""A whole device, started as a person starts it: tools/simulate.py in its own process.
+
+with WholeDevice("--load", "16,10,6") as device:
+    first = device.until("measurement")
+    device.put("/plant", {"i": [40, 10, 6]})
+    device.until("measurement", lambda p: p["i"][0] > 35)
+    device.post("/power", {"do": "cut"})
+device.measurements, device.said("installer"), device.code
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SERIAL = "AG100042317G"
+
+Line = dict[str, Any]  # t, topic, payload, qos, retain: what --json prints
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class WholeDevice:
+    """tools/simulate.py --json with the given options and free ports. `code` when it has ended."""
+
+    def __init__(self, *options: str, serial: str = SERIAL) -> None:
+        self.root = f"ampguard/{serial}/"
+        self.portal = free_port()
+        self.dns = free_port(socket.SOCK_DGRAM)
+        self.control = free_port()
+        self.lines: list[Line] = []
+        self.words: list[str] = []
+        self.garbage: list[str] = []  # lines on stdout that are no JSON: there must be none
+        self.code: int | None = None
+        self._news = threading.Condition()
+        ports = {"portal": self.portal, "dns": self.dns, "control": self.control}
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                str(ROOT / "tools" / "simulate.py"),
+                "--json",
+                *(f"--{name}={port}" for name, port in ports.items()),
+                f"--serial={serial}",
+                *options,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self._readers = [
+            threading.Thread(target=self._read, args=(pipe, keep), daemon=True)
+            for pipe, keep in (
+                (self.process.stdout, self._keep_line),
+                (self.process.stderr, self.words.append),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> "WholeDevice":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, number: int = signal.SIGINT) -> int:
+        """Ends it as Ctrl-C does, if it still runs. Returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.wait(20)
+
+    def wait(self, timeout: float) -> int:
+        """Waits for it to end by itself. Returns its exit code."""
+        try:
+            self.code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise TimeoutError(f"does not end; {self._tail()}") from None
+        finally:
+            for reader in self._readers:
+                reader.join(5)
+        return self.code
+
+    # What it published, and what it said.
+
+    def topic(self, name: str) -> list[Line]:
+        """All messages on one of its topics so far."""
+        return [line for line in list(self.lines) if line["topic"] == self.root + name]
+
+    @property
+    def measurements(self) -> list[Any]:
+        """The payloads of all measurements so far."""
+        return [line["payload"] for line in self.topic("measurement")]
+
+    def until(
+        self,
+        name: str,
+        wanted: Callable[[Any], bool] = lambda _: True,
+        timeout: float = 30,
+        since: int = 0,
+    ) -> Line:
+        """The first message on a topic, from line `since` on, whose payload is wanted."""
+
+        def found() -> Line | None:
+            for line in self.lines[since:]:
+                if line["topic"] == self.root + name and wanted(line["payload"]):
+                    return line
+            return None
+
+        return self._await(found, timeout, f"no such {name}")
+
+    def hear(self, words: str, timeout: float = 30) -> str:
+        """The first line on stderr that has `words` in it."""
+
+        def found() -> str | None:
+            return next((line for line in self.words if words in line), None)
+
+        return self._await(found, timeout, f"never said {words!r}")
+
+    def said(self, who: str) -> list[str]:
+        """What one of the voices on stderr (simulate, installer, board, device, broker) said."""
+        return [line.split(": ", 1)[1] for line in list(self.words) if line.startswith(who + ": ")]
+
+    @property
+    def broker(self) -> tuple[str, int]:
+        """Where its broker listens."""
+        host, _, port = self.hear("simulate: broker ").split()[2].rstrip(",").partition(":")
+        return host, int(port)
+
+    # What turns it.
+
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path, None)
+
+    def put(self, path: str, fields: dict[str, Any]) -> Any:
+        return self._ask("PUT", path, fields)
+
+    def post(self, path: str, fields: dict[str, Any]) -> Any:
+        return self._ask("POST", path, fields)
+
+    def _ask(self, method: str, path: str, body: Any) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{self.control}{path}"
+        request = urllib.request.Request(url, data, method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+    def _await(self, found: Callable[[], Any], timeout: float, complaint: str) -> Any:
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while (result := found()) is None:
+                left = deadline - time.monotonic()
+                if left <= 0 or self.process.poll() is not None:
+                    raise TimeoutError(f"{complaint} in {timeout} s; {self._tail()}")
+                self._news.wait(min(left, 0.5))
+        return result
+
+    def _tail(self) -> str:
+        return "it said last:\n" + "\n".join(self.words[-40:])
+
+    def _read(self, pipe: Any, keep: Callable[[str], None]) -> None:
+        for line in pipe:
+            with self._news:
+                keep(line.rstrip("\n"))
+                self._news.notify_all()
+
+    def _keep_line(self, line: str) -> None:
+        try:
+            self.lines.append(json.loads(line))
+        except ValueError:
+            self.garbage.append(line)
