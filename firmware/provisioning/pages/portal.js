@@ -1,0 +1,63 @@
+// Makes the pages quicker where there is script; every one of them works without.
+(function () {
+  "use strict";
+  var body = document.body, page = body.dataset.page, at = document.getElementById.bind(document);
+
+  function every(ms, path, then) {
+    var failed = 0;
+    (function again() {
+      fetch(path, {cache: "no-store"})
+        .then(function (answer) { return answer.json(); })
+        .then(function (data) { failed = 0; then(data); })
+        .catch(function () { failed++; })  // the phone may have left the Wi-Fi for a moment
+        .then(function () { setTimeout(again, failed ? ms * 2 : ms); });
+    })();
+  }
+
+  if (page === "form") {
+    var show = at("show"), password = at("password"), ssid = at("ssid");
+    show.hidden = false;
+    show.onclick = function () {
+      var open = password.type === "password";
+      password.type = open ? "text" : "password";
+      show.textContent = open ? show.dataset.hide : show.dataset.show;
+      show.setAttribute("aria-pressed", open);
+      password.focus();
+    };
+    var picks = document.querySelectorAll("input[name=pick]");
+    picks.forEach(function (pick) {
+      pick.onchange = function () { ssid.value = ""; password.focus(); };
+    });
+    ssid.oninput = function () {
+      if (ssid.value) picks.forEach(function (pick) { pick.checked = false; });
+    };
+  }
+
+  if (page === "status" && body.dataset.state.indexOf("failed")) {
+    every(1000, "/status.json", function (now) {
+      var cloud = (now.cloud || "").split(":")[0];
+      if (now.state + " " + cloud !== body.dataset.state) location.replace("/status");
+    });
+  }
+
+  if (page === "wiring") {
+    var words = at("phases").dataset, last = 0, since = 0;
+    function number(value, digits, unit) {
+      return value === null ? "–" : value.toFixed(digits) + " " + unit;
+    }
+    every(1000, "/live.json", function (live) {
+      var m = live.measurement, now = Date.now();
+      if (!m) return;
+      if (m.seq !== last) { last = m.seq; since = now; }
+      for (var n = 0; n < 3; n++) {
+        var p = m.p[n];
+        at("i" + n).textContent = number(m.i[n], 1, "A");
+        at("u" + n).textContent = number(m.u[n], 0, "V");
+        at("p" + n).textContent = number(p === null ? null : Math.abs(p), 0, "W");
+        at("d" + n).textContent = p === null || Math.abs(p) < 5 ? words.none
+          : p > 0 ? words.in : words.out;
+      }
+      at("age").hidden = now - since < 4000;
+    });
+  }
+})();
