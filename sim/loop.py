@@ -11,7 +11,7 @@ a position in the loop counts in units of unit_ns. Chosen so that 32-bit integer
 - row_ns < 2**14, so that (difference of two codes * 16) * (position in the row) < 2**30
 - rows * row_ns < 2**30 units, so that a position is a small int
 - unit_ns divides 1000, so that a clock in microseconds hits whole units
-- the loop is within 5 ppm of its true length, steady mains within 1 ppm (of 50 Hz: 0.00005 Hz)
+- the loop is within 5 ppm of its true length, steady mains within 2 ppm (of 50 Hz: 0.0001 Hz)
 
 A conversion at a time takes the position, interpolates between two rows, draws from the noise
 table (its length is a power of two) and rounds, all in integers:

@@ -137,16 +137,18 @@ def clamped(wave: Wave, ct: Sequence[str | None]) -> Floats:
 def measured(wave: Wave, ct: Sequence[str | None]) -> dict[str, Any]:
     """What an ideal meter says, with voltage k and clamp k taken as phase k.
 
-    i, u true RMS; p the mean of u*i; s = u*i; pf = p / s; q the reactive power of the
+    Direct current is left out, as no transformer passes it. i, u true RMS; p the mean of u*i; s = u*i; pf = p / s; q the reactive power of the
     fundamental (IEEE 1459-2010, Q1; positive = inductive), cycle by cycle. None where the
     voltage is absent or the clamp is unplugged (and pf without current); f is None without any
     voltage. All of it over one loop.
     """
-    seen = clamped(wave, ct)
-    u_rms = np.sqrt(np.mean(wave.u**2, axis=1))
-    i_rms = np.sqrt(np.mean(seen**2, axis=1))
-    real = np.mean(wave.u * seen, axis=1)
-    reactive = _fundamental_reactive(wave.u, seen, wave.cycles)
+    u = wave.u - np.mean(wave.u, axis=1, keepdims=True)
+    i = clamped(wave, ct)
+    i -= np.mean(i, axis=1, keepdims=True)
+    u_rms = np.sqrt(np.mean(u**2, axis=1))
+    i_rms = np.sqrt(np.mean(i**2, axis=1))
+    real = np.mean(u * i, axis=1)
+    reactive = _fundamental_reactive(u, i, wave.cycles)
     truth: dict[str, Any] = {name: [None] * 3 for name in ("i", "u", "p", "q", "s", "pf")}
     for phase in range(3):
         if ct[phase] != "unplugged":
@@ -159,7 +161,8 @@ def measured(wave: Wave, ct: Sequence[str | None]) -> dict[str, Any]:
         truth["p"][phase] = float(real[phase])
         truth["q"][phase] = float(reactive[phase])
         truth["s"][phase] = apparent
-        truth["pf"][phase] = float(real[phase]) / apparent if apparent else None
+        if apparent:
+            truth["pf"][phase] = min(1.0, max(-1.0, float(real[phase]) / apparent))
     truth["f"] = wave.frequency if u_rms.any() else None
     return truth
 
