@@ -6,14 +6,13 @@ dropped and counted. `state` tells a person how it stands.
 """
 
 import gc
-import hashlib
 import random
-from binascii import hexlify
 
 from micropython import const
 
 from cloud import protocol, wire
 from cloud.mqtt import SafeClient
+from cloud.password import mqtt_password
 from cloud.retry import Retry
 from cloud.wire import Fault
 
@@ -167,11 +166,9 @@ class Uplink:
             if info is not None and info != told and client.ready:
                 client.publish(self._topics.info, info, True, 1)
                 told = info
-            if measurement is not None:
-                # Just after one, there is the most time until the next.
+            if measurement is None:
                 if self._clock.due():
                     self._clock.sync()
-            else:
                 self._time.sleep_ms(_IDLE_MS)
         self._say_goodbye(client)
 
@@ -244,13 +241,3 @@ class Uplink:
         if state != self.state:
             self.state = state
             self._log.info("cloud", state)
-
-
-def mqtt_password(pin, serial):
-    """HMAC-SHA256 (RFC 2104) of "mqtt:<serial>" under the PIN, in hex: the PIN never travels."""
-    key = pin.encode() + bytes(64 - len(pin))
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
-    inner.update(("mqtt:" + serial).encode())
-    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
-    outer.update(inner.digest())
-    return hexlify(outer.digest()).decode()

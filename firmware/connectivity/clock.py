@@ -13,7 +13,8 @@ _LATEST_YEAR = const(2125)
 _FINE_MS = const(63)  # uncertainty that is good enough
 _SPACING_MS = const(4000)  # between two questions to a server, as its operators ask for
 _RENEW_MS = const(3600_000)  # a crystal of 20 ppm drifts 72 ms in this time
-_DRIFT_MS = const(150)  # what it may have drifted: the interval is widened by that
+_DRIFT = const(14)  # it may drift by 2**-14 (61 ppm) of the time that passed
+_RTC_MS = const(10_000)  # the RTC may be wrong by that; unix_ms() knows by how much
 _RETRY_FIRST_MS = const(2000)
 _RETRY_LAST_MS = const(900_000)
 
@@ -38,6 +39,7 @@ class Clock:
         # True time minus RTC lies between these; None = not asked since the start.
         self._low_ms = None
         self._high_ms = None
+        self._narrowed_ms = 0  # when
         # The RTC runs through a reset that is no power cut: then the time is known at once.
         self._offset_ms = 0 if self._plausible(time.time()) else None
         self._next_ms = time.ticks_ms()
@@ -107,25 +109,27 @@ class Clock:
     def _narrow(self, answer_ms, before_ms, after_ms):
         # When the server looked at its clock, between before and after, its time was at
         # least the answer and less than a second more.
+        now = self._time.ticks_ms()
         low_ms = answer_ms - after_ms
         high_ms = answer_ms + 1000 - before_ms
         if self._low_ms is not None:
-            low_ms = max(low_ms, self._low_ms)
-            high_ms = min(high_ms, self._high_ms)
+            passed_ms = self._time.ticks_diff(now, self._narrowed_ms)
+            drift_ms = (passed_ms >> _DRIFT) + 1
+            low_ms = max(low_ms, self._low_ms - drift_ms)
+            high_ms = min(high_ms, self._high_ms + drift_ms)
         if low_ms > high_ms or self._low_ms is None:
             # The first answer, or one that contradicts the earlier ones.
             low_ms = answer_ms - after_ms
             high_ms = answer_ms + 1000 - before_ms
         self._low_ms = low_ms
         self._high_ms = high_ms
-        self._offset_ms = (low_ms + high_ms) // 2
-        if abs(self._offset_ms) > 2000:
+        self._narrowed_ms = now
+        if abs(low_ms) > _RTC_MS:
             self._set_rtc()
-        now = self._time.ticks_ms()
-        if self._high_ms - self._low_ms <= _FINE_MS:
+        self._offset_ms = (self._low_ms + self._high_ms) // 2
+        # What the way to the server takes blurs every answer: no finer than that.
+        if self._high_ms - self._low_ms <= _FINE_MS + 2 * (after_ms - before_ms):
             self._next_ms = self._time.ticks_add(now, _RENEW_MS)
-            self._low_ms -= _DRIFT_MS
-            self._high_ms += _DRIFT_MS
         else:
             # Half the remaining interval is ruled out if the server's second turns over
             # when ours, taken at the middle, does.
@@ -134,15 +138,18 @@ class Clock:
 
     def _set_rtc(self):
         # Certificates are checked against the RTC. settime() asks the server once more.
+        self._offset_ms = None  # nobody may add the old offset to the new RTC
+        started = self._time.ticks_ms()
+        rtc_ms = self._rtc_ms()
         try:
             self._ntptime.settime()
         except (OSError, IndexError, ValueError) as fault:
             self.problem = "%s did not answer (%s)" % (self._ntptime.host, fault)
             return
-        # The RTC now shows the start of a second that has begun, or soon will have.
-        self._low_ms = 0
-        self._high_ms = 1000 + self.timeout_s * 1000
-        self._offset_ms = 500
+        passed_ms = self._time.ticks_diff(self._time.ticks_ms(), started)
+        jump_ms = self._rtc_ms() - rtc_ms - passed_ms
+        self._low_ms -= jump_ms
+        self._high_ms -= jump_ms
 
     def _later(self):
         self._next_ms = self._time.ticks_add(self._time.ticks_ms(), self._retry_ms)
