@@ -33,16 +33,17 @@ SCANS = const(30)  # how many scans the sums hold
 CYCLES = const(31)  # and how many cycles
 BUSY_US = const(32)  # time the scans took, waiting left out
 READ_US = const(33)  # time of the six conversions, once per cycle
-SUMMED = const(34)  # words that `add` adds up
-MIN = const(34)  # 6, raw counts
-MAX = const(40)  # 6
-TOTAL_WORDS = const(46)
+CLIPPED = const(34)  # 6, cycles in which the channel was
+SUMMED = const(40)  # words that `add` adds up
+MIN = const(40)  # 6, raw counts
+MAX = const(46)  # 6
+TOTAL_WORDS = const(52)
 # What follows describes one cycle.
-START = const(46)  # ticks_us of the first scan
-FIRST_US = const(47)  # first and last rising zero crossing of the reference, after START
-LAST_US = const(48)
-CROSSINGS = const(49)
-CYCLE_WORDS = const(50)
+START = const(52)  # ticks_us of the first scan
+FIRST_US = const(53)  # first and last rising zero crossing of the reference, after START
+LAST_US = const(54)
+CROSSINGS = const(55)
+CYCLE_WORDS = const(56)
 
 _TICKS = const(0x3FFFFFFF)  # ticks_us wraps at 2^30
 _MID = const(32768)
@@ -324,36 +325,63 @@ def clear(sums):
 
 
 @micropython.viper
-def cycle_rms(sums, rms):
+def judge(sums, rms, top: int):
     """RMS of all six channels over one cycle in whole counts, offset removed, into rms[0..5].
 
     variance = mean(x^2) - mean(x)^2, mean(x) = m + r / n kept apart so that nothing is rounded
     before it is squared. n <= 512: r * 65536 + low <= 2^26, 2 * m * r <= 2^25, m * m <= 2^30.
-    The root is taken bit by bit.
+    The root is taken bit by bit. Also marks what is CLIPPED: at 0, or above `top` counts.
     """
     s = ptr32(sums)
     out = ptr32(rms)
     n = s[SCANS]
     c = 0
     while c < 6:
-        if n == 0:
-            out[c] = 0
-        else:
-            high = s[SQ_HIGH + c]
-            q = high // n
-            square = (q << 16) + ((high - q * n) * 65536 + s[SQ_LOW + c]) // n
-            x = s[X + c] - n * _MID
-            m = x // n
-            square -= m * m + 2 * m * (x - m * n) // n
-            root = 0
-            bit = 0x8000
-            while bit:
-                trial = root + bit
-                if trial * trial <= square:
-                    root = trial
-                bit >>= 1
-            out[c] = root
+        if s[MIN + c] == 0 or s[MAX + c] > top:
+            s[CLIPPED + c] = 1
+        high = s[SQ_HIGH + c]
+        q = high // n
+        square = (q << 16) + ((high - q * n) * 65536 + s[SQ_LOW + c]) // n
+        x = s[X + c] - n * _MID
+        m = x // n
+        square -= m * m + 2 * m * (x - m * n) // n
+        root = 0
+        bit = 0x8000
+        while bit:
+            trial = root + bit
+            if trial * trial <= square:
+                root = trial
+            bit >>= 1
+        out[c] = root
         c += 1
+
+
+@micropython.viper
+def moved(rms, told, step, fuse, phases: int, was_over: int) -> int:
+    """Whether the currents of a cycle call for a message at once. All four are arrays of counts.
+
+    1 where one is more than `step` from what was `told`, 2 where one is above its `fuse` (once
+    above, it counts as such down to 1/32 below); 3 is both.
+    """
+    now = ptr32(rms)
+    last = ptr32(told)
+    most = ptr32(step)
+    limit = ptr32(fuse)
+    found = 0
+    i = 0
+    while i < phases:
+        change = now[i] - last[i]
+        if change < 0:
+            change = 0 - change
+        if change > most[i]:
+            found |= 1
+        edge = limit[i]
+        if was_over:
+            edge -= edge >> 5
+        if now[i] > edge:
+            found |= 2
+        i += 1
+    return found
 
 
 @micropython.viper

@@ -89,11 +89,14 @@ class Meter:
         self._mains = Mains(phases, self._alive)
         self._seen = [False] * 3  # voltages that have lived since power-on
         self._source = [0, 1, 2]  # the voltage that each phase's products are formed with
-        self._clipped = [0] * 6  # cycles since the last message
-        self._noise = [0] * 6  # variance in 1/64 counts^2
+        self._unseen = phases
+        self._noise = [0] * 6  # variance in 1/64 counts^2, running mean
+        self._noise_seen = [0] * 6
         self._turn = 0
-        self._told = [0] * 3  # RMS counts last reported
-        self._told_over = False
+        self._told = array("i", [0] * 3)  # RMS counts last reported
+        self._step = array("i", [0] * 3)
+        self._fuse = array("i", [0] * 3)
+        self._over = 0  # 2 while a current above its fuse has been reported
         self._suspects = 0
         self._spoilt = 0
         self._seq = 0
@@ -110,10 +113,9 @@ class Meter:
 
     def limits(self, step_a=5, supply_max_a=None):
         """What makes a message at once: a step of `step_a` A, a current above `supply_max_a` A."""
-        gains = self._calibration.gain_i_na
-        self._step = [int(step_a * 1000) * 1_000_000 // gain for gain in gains]
-        fuse_ma = int(supply_max_a * 1000) if supply_max_a else 10_000_000
-        self._fuse = [fuse_ma * 1_000_000 // gain for gain in gains]
+        for i, gain in enumerate(self._calibration.gain_i_na):
+            self._step[i] = int(step_a * 1000) * 1_000_000 // gain
+            self._fuse[i] = int((supply_max_a or 10_000) * 1000) * 1_000_000 // gain
 
     def slice(self):
         """Measure one cycle. Returns None, or a Measurement when one is due."""
@@ -163,41 +165,21 @@ class Meter:
 
     def _take(self, cycle):
         """Add one good cycle to everything that lives longer than it."""
-        k.cycle_rms(cycle, self._rms)
-        self._mains.follow(cycle, self._rms)
-        scans = cycle[k.SCANS]
-        ref = self._mains.ref
-        for i in range(self._phases):
-            if self._rms[3 + i] >= self._alive[i]:
-                self._seen[i] = True
-            u = i if self._seen[i] or ref < 0 else ref
-            self._source[i] = u
-            if u != i:
-                k.turned(self._raw, scans, u, i, (i - u) % 3 * (scans // 3), cycle)
-        for c in range(6):
-            if cycle[k.MIN + c] == 0 or cycle[k.MAX + c] > _TOP:
-                self._clipped[c] += 1
-        c = self._turn
-        self._turn = c + 1 if c < 5 else 0
-        noise = k.roughness(self._raw, scans, c)
-        old = self._noise[c]
-        self._noise[c] = old + noise - (old >> 6) if old else noise << 6
+        rms = self._rms
+        k.judge(cycle, rms, _TOP)
+        self._mains.follow(cycle, rms)
+        if self._unseen:
+            self._look_for_voltages(cycle)
+        c = self._turn = (self._turn + 1) % 6
+        seen = self._noise_seen[c]
+        if seen < 64:
+            seen += 1
+            self._noise_seen[c] = seen
+        noise = self._noise[c]
+        self._noise[c] = noise + ((k.roughness(self._raw, cycle[k.SCANS], c) << 6) - noise) // seen
         k.add(self._total, cycle)
-        self._watch(cycle)
-
-    def _watch(self, cycle):
-        """Notice a step or an overload and gather the clean cycles after it."""
-        moved = False
-        over = False
-        for i in range(self._phases):
-            now = self._rms[i]
-            change = now - self._told[i]
-            if change > self._step[i] or -change > self._step[i]:
-                moved = True
-            fuse = self._fuse[i]
-            if now > fuse or (self._told_over and now > fuse - (fuse >> 5)):
-                over = True
-        if moved or over != self._told_over:
+        found = k.moved(rms, self._told, self._step, self._fuse, self._phases, self._over)
+        if found & 1 or found & 2 != self._over:
             if self._suspects:  # the cycle the step fell into is half of each
                 k.add(self._recent, cycle)
             else:
@@ -205,6 +187,22 @@ class Meter:
             self._suspects += 1
         else:
             self._suspects = 0
+
+    def _look_for_voltages(self, cycle):
+        """A phase whose voltage has not been seen since power-on borrows one, turned."""
+        ref = self._mains.ref
+        third = cycle[k.SCANS] // 3
+        for i in range(self._phases):
+            if not self._seen[i]:
+                if self._rms[3 + i] >= self._alive[i]:
+                    self._seen[i] = True
+                    self._source[i] = i
+                    self._unseen -= 1
+                elif ref >= 0:
+                    self._source[i] = ref
+                    k.turned(self._raw, cycle[k.SCANS], ref, i, (i - ref) % 3 * third, cycle)
+                else:
+                    self._source[i] = i
 
     def _time_scans(self):
         """How long a scan takes on this board, by running a few without a grid."""
@@ -239,8 +237,6 @@ class Meter:
         self._message_ms = self._time.ticks_ms()
         self._covered_us = 0
         self._suspects = 0
-        for c in range(6):
-            self._clipped[c] = 0
         k.clear(total)
         self.last = m
         return m
@@ -254,7 +250,7 @@ class Meter:
         conversion_us = sums[k.READ_US] / cycles / 6
         lead = math.pi / 180_000 * self._mains.period_us / 20_000  # leads fall with frequency
         gate_ma = calibration.range_ma // _GATE
-        over = False
+        over = 0
         for i in range(self._phases):
             u = self._source[i]
             gain_i = calibration.gain_i_na[i]
@@ -275,11 +271,17 @@ class Meter:
                 )
                 p, q = quantities.powers(now, before, n, angle, step, gain_u, gain_i)
                 coherent_ma = int(math.sqrt(float(p) * p + float(q) * q) * 1000 / u_mv)
-            # What is left of the noise after its mean is taken off varies by sqrt(2 / n).
-            doubtful = spread < noise * 7 // quantities.isqrt(n)
-            if coherent_ma < gate_ma and (i_ma < gate_ma or doubtful):
+            # What is left of the noise after its mean is taken off varies by sqrt(2 / n). Where
+            # there is a voltage, a load shows in step with it, a dozen times clearer.
+            if lives:
+                rest = i_ma * i_ma - coherent_ma * coherent_ma
+                if rest < quantities.scaled_rms(noise // 6, n, gain_i) ** 2:
+                    i_ma = coherent_ma
+            elif spread < noise * 7 // quantities.isqrt(n):
+                i_ma = 0
+            if i_ma < gate_ma:
                 i_ma = p = q = 0
-            m.i_ma[i] = i_ma = max(i_ma, coherent_ma) if i_ma else 0
+            m.i_ma[i] = i_ma
             if self._seen[u]:
                 m.u_mv[i] = u_mv
             if self._mains.ref >= 0:
@@ -289,8 +291,8 @@ class Meter:
                 if lives and apparent:
                     m.pf_milli[i] = max(-1000, min(1000, p * 1000 // apparent))
             if self._told[i] > self._fuse[i]:
-                over = True
-        self._told_over = over
+                over = 2
+        self._over = over
 
     def _noise_of(self, i):
         """Variance of channel `i`'s noise in counts^2. A load's own roughness is not noise: the
@@ -307,7 +309,7 @@ class Meter:
         noisy = max(self._noise) >> 6 > _NOISY
         for i in range(self._phases):
             name = "_l%d" % (i + 1)
-            if self._clipped[i] > 1 or self._clipped[3 + i] > 1:
+            if max(sums[k.CLIPPED + i], sums[k.CLIPPED + 3 + i]) > 1:
                 flags.append("clipped" + name)
             if self._source[i] != i:
                 flags.append("estimated" + name)
