@@ -117,7 +117,11 @@ class Plant:
         self.generation += 1
 
     def state(self) -> dict[str, Any]:
-        """All fields, in the form `set` takes and JSON can carry."""
+        """All fields, in the form `set` takes and JSON can carry.
+
+        While a recording drives the mains: its name, its u, i and f over the loop, and null for
+        the fields it has no single value of.
+        """
         mains: dict[str, Any] = {name: getattr(self._mains, name) for name in _MAINS_FIELDS}
         for name in ("u", "i", "phi"):
             mains[name] = list(mains[name])
@@ -127,7 +131,9 @@ class Plant:
         }
         if self.recording:
             shown = measured(self.recording.wave, ("L1", "L2", "L3"))
-            mains = {"u": shown["u"], "i": shown["i"], "f": shown["f"]}
+            mains = dict.fromkeys(_MAINS_FIELDS)
+            mains |= {name: shown[name] for name in ("u", "i", "f")}
+            mains["recording"] = self.recording.name
         return mains | {
             "ct": list(self._ct),
             "noise_lsb": self._noise_lsb,

@@ -39,6 +39,7 @@ _SLOWEST_ROW_S = 100e-6
 _FEW_ROWS, _MOST_ROWS = 1 << 15, 1 << 18
 _NEARLY_WHOLE = 1 / 64  # of a cycle, 5.6 degrees
 _MAINS_HZ = (40.0, 70.0)
+_DEAD = 1e-3  # of the largest phase: the last digits of a converter, not a signal
 _TAPS = 16  # on each side of a sinc
 _BETA = 8.0  # Kaiser window: stop band below -80 dB
 
@@ -73,8 +74,8 @@ class Recording:
         try:
             hz = _mains_frequency(samples[0], rate, nominal_hz)
             wave = _loop(samples, rate, hz)
-            u = wave.u * (nominal / _first_cycle_rms(wave.u[0], wave, "voltage"))
-            i = wave.i * (amps / _first_cycle_rms(wave.i[0], wave, "current"))
+            u = wave.u * (nominal / _first_cycle_rms(wave.u, wave, "voltage"))
+            i = wave.i * (amps / _first_cycle_rms(wave.i, wave, "current"))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         return cls(path.stem, replace(wave, u=u, i=i))
@@ -211,7 +212,7 @@ def _refined(voltage: Floats, rate: float, hz: float) -> float:
     window = np.hanning(size + 1)[:-1]
     turn = np.exp(-2j * np.pi * hz / rate * np.arange(len(voltage)))
     phasors = np.array([np.sum((voltage * turn)[s : s + size] * window) for s in starts])
-    alive = np.abs(phasors) > 0.3 * np.abs(phasors[0])
+    alive = np.abs(phasors) >= 0.3 * np.abs(phasors[0])
     phase = np.unwrap(np.angle(phasors[alive]))
     seconds = (starts[alive][-1] - starts[0]) / rate
     return hz + (phase[-1] - phase[0]) / (2 * np.pi * seconds) if seconds else hz
@@ -236,15 +237,15 @@ def _loop(samples: Floats, rate: float, hz: float) -> Wave:
     return Wave(rows[:3], rows[3:], grid, cycles)
 
 
-def _first_cycle_rms(signal: Floats, wave: Wave, what: str) -> float:
-    cycle = signal[: wave.grid.rows // wave.cycles]
-    rms = float(np.sqrt(np.mean(cycle**2)))
-    if not rms > 1e-9:
+def _first_cycle_rms(signals: Floats, wave: Wave, what: str) -> float:
+    cycle = signals[:, : wave.grid.rows // wave.cycles]
+    rms = np.sqrt(np.mean(cycle**2, axis=1))
+    if not rms[0] > _DEAD * np.max(rms):
         raise ValueError(
-            f"phase A's {what} is {rms:g} over the first mains cycle, so there is nothing to "
-            "scale by; choose a recording that begins live"
+            f"phase A's {what} is {rms[0]:.3g} over the first mains cycle, the largest of the "
+            f"three {np.max(rms):.3g}: nothing to scale by; choose a recording that begins live"
         )
-    return rms
+    return float(rms[0])
 
 
 def _looped(samples: Floats, length: float, rows: int) -> Floats:
