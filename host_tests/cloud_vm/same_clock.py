@@ -215,3 +215,14 @@ def test_a_clock_set_wrong_before_is_set_right():
     run(world, clock, 60)
     assert abs(error_ms(world, clock)) <= 60
     assert abs(world.rtc_us // 1000_000 + _2000 - world.true_us // 1000_000) <= 11
+
+
+def test_a_server_that_was_wrong_is_forgotten_when_others_contradict_it():
+    world, clock = setting()
+    world.lies["1.1.1.1"] = 5
+    for _ in range(3):
+        clock.resolve()
+    clock.sync()
+    world.lies = {}
+    run(world, clock, 60)
+    assert abs(error_ms(world, clock)) <= 60

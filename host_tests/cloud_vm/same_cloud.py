@@ -65,6 +65,7 @@ def test_a_queue_overtaken_while_it_is_read_gives_nothing_twice_and_nothing_torn
             self.queue = queue
             self.items = list(queue._slots)
             self.strikes = 0
+            self.half = False
 
         def __len__(self):
             return len(self.items)
@@ -74,6 +75,8 @@ def test_a_queue_overtaken_while_it_is_read_gives_nothing_twice_and_nothing_torn
                 self.queue.put(self.next)
                 self.next += 1
             self.strikes = 0
+            if self.half:  # the writer is caught between its two statements
+                self.items[self.queue._written % len(self.items)] = "half"
             return self.items[at]
 
         def __setitem__(self, at, item):
@@ -90,6 +93,10 @@ def test_a_queue_overtaken_while_it_is_read_gives_nothing_twice_and_nothing_torn
         assert taken == sorted(set(taken))
         assert taken[-1] == 2 + strikes
         assert len(taken) + queue.dropped == 3 + strikes
+        for n in range(3):
+            queue.put(n)
+        slots.half = True
+        assert drain(queue) == [0, 1, 2]
 
 
 # -- payloads
