@@ -21,6 +21,7 @@ _REASONS = {
     204: "handshake failed",
     210: "security does not fit",
 }
+_RESETS = {1: "power-on", 2: "hard reset", 3: "watchdog", 4: "deep sleep", 5: "soft reset"}
 
 
 class Story:
@@ -117,9 +118,21 @@ class Story:
         self._words = f"online by {link} as {address}, no measurement yet"
         return f"is on the network by {link}: {address}"
 
+    def _on_power(self, e: dict[str, Any]) -> str:
+        self.power(bool(e.get("on")))
+        return "power on" if e.get("on") else "power off"
+
     def _on_reset(self, e: dict[str, Any]) -> str:
         self.power(True)
-        return f"resets (cause: {e.get('cause')})"
+        cause = e.get("cause")
+        return f"resets ({_RESETS.get(cause, str(cause)) if isinstance(cause, int) else cause})"
+
+    def _on_died(self, e: dict[str, Any]) -> str:
+        code = e.get("code")
+        ended = f"signal {-code}" if isinstance(code, int) and code < 0 else f"code {code}"
+        self._words = f"stopped: the VM ended with {ended}"
+        self.measurement = None
+        return f"the VM ended with {ended}"
 
     def _on_crash(self, e: dict[str, Any]) -> str:
         self._words = f"stopped: {e.get('file')} ended with {e.get('error')}"
