@@ -40,6 +40,7 @@ PWRON_RESET, HARD_RESET, WDT_RESET, _DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 _SPARE_BYTES = 4096  # what the stand-ins use for a moment: an event's text, a lookup's line
 _BOOT_S = 0.3  # from reset to the image running
 _PLANT_BYTES = 65536
+_measured: dict[tuple[Path, int, Any], int] = {}  # what stand-ins hold, by image and plant
 _FED_EVERY_S = 0.3  # a stand-in tells of a fed watchdog at least this often
 
 
@@ -83,9 +84,11 @@ class SimulatedDevice:
         *,
         image: Image | None = None,
         factory: dict[str, Any] | None = None,
+        files: dict[str, str] | None = None,
         board: dict[str, Any] | None = None,
     ) -> None:
-        """flash: the folder that is the board's file system; it is filled at the first start.
+        """flash: the folder that is the board's file system; the firmware is laid out in it at
+        every start, then `files` (path: text) over it, e.g. a main.py of one's own.
 
         board: further words for the stand-ins, e.g. {"chip": "esp32s3", "mac": "3c8a1f5e2b40",
         "image": "1.23.0", "cut_at_write": 7, "flash_size": 2097152, "conversion_us": 35}.
@@ -99,7 +102,7 @@ class SimulatedDevice:
         self.console: list[str] = []
         self.standin_bytes = 0
         self._vm, self._heap, self._lib = vm or default_vm(), heap, lib
-        self._image, self._factory = image, factory
+        self._image, self._factory, self._files = image, factory, files or {}
         self._on_event, self._on_console = on_event, on_console
         self._run: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -122,11 +125,17 @@ class SimulatedDevice:
         if self._image is None:
             self._image = await asyncio.to_thread(build, self._vm, self._lib)
         self._image.flash(self.flash, self._factory)
+        for name, text in self._files.items():
+            (self.flash / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.flash / name).write_text(text)
         self._run = Path(tempfile.mkdtemp(prefix="ampguard-board-"))
         self.air.attach(self._run)
         self._write_plant()
-        if not self.standin_bytes:
-            self.standin_bytes = await self._measure()
+        key = (self._image.folder, self._capacity, self.board.get("chip"))
+        if key not in _measured:
+            _measured[key] = await self._measure()
+        self.standin_bytes = _measured[key]
+        self._say({"ev": "standins", "bytes": self.standin_bytes})
         self._rtc, self._rtc_memory = None, ""
         self._say({"ev": "power", "on": True})
         await self._launch(PWRON_RESET)
@@ -273,7 +282,6 @@ class SimulatedDevice:
             for line in pipe:
                 event = json.loads(line)
                 if event["ev"] == "standins":
-                    self._say(event)
                     return int(event["bytes"]) + _SPARE_BYTES
         words = output.decode(errors="replace").strip().splitlines()
         raise ImageError(f"the stand-ins do not start: {words[-1] if words else 'no output'}")

@@ -1,6 +1,5 @@
 # What ties the stand-ins to the host: configuration in, events out, and the end of the power.
 # In: the JSON file named by AMPGUARD_BOARD. Out: one JSON line per event on an inherited pipe.
-import _thread
 import json
 
 import micropython
@@ -9,7 +8,6 @@ import utime
 import vfs
 
 HOST = vfs.VfsPosix("/")
-MAIN = _thread.get_ident()
 
 
 def _read_config():

@@ -11,10 +11,10 @@ import gc
 import struct
 from array import array
 
-import _thread
 import micropython
 import utime
-from _board import HOST, MAIN, config, emit
+from _board import HOST, config, emit
+from _threads import is_main
 from micropython import const
 
 _US = const(0)  # board time, microseconds modulo 2**30
@@ -51,6 +51,9 @@ _PREEMPTED_US = const(5000)
 _HALF = const(0x20000000)
 _MASK = const(0x3FFFFFFF)
 
+# utime.sleep_us keeps the interpreter, as a busy wait does on the board; utime.sleep hands it
+# over. Its float arguments are made once: a sleep allocates nothing.
+_NAPS = tuple(i / 10000 for i in range(101))
 _real = utime.ticks_us
 _S[_ZERO] = _real() & _MASK
 _MS0 = utime.ticks_ms() & _MASK
@@ -248,10 +251,6 @@ def watch(function):
     _watchers.append(function)
 
 
-def is_main():
-    return _thread.get_ident() == MAIN
-
-
 def hand_over():
     # The main thread is about to let others run.
     s = _S
@@ -273,24 +272,32 @@ def resumed():
 
 
 def waiting():
-    if _thread.get_ident() == MAIN:
+    if is_main():
         _touch()
         hand_over()
 
 
 def waited():
-    if _thread.get_ident() == MAIN:
+    if is_main():
         resumed()
+
+
+def _release(us):
+    # A real wait with the interpreter handed over, in steps of 0.1 ms; at least the shortest.
+    while us > 10000:
+        utime.sleep(_NAPS[100])
+        us -= 10000
+    utime.sleep(_NAPS[us // 100 if us >= 100 else 1])
 
 
 def nap(ms):
     # A real wait inside a blocking call of the image, in any thread, at most 20 ms at a time.
-    if _thread.get_ident() != MAIN:
-        utime.sleep_us(ms * 1000)
+    if not is_main():
+        _release(ms * 1000)
         return
     _touch()
     hand_over()
-    utime.sleep_us(ms * 1000)
+    _release(ms * 1000)
     resumed()
 
 
@@ -300,7 +307,7 @@ def touch():
 
 
 def ticks_us():
-    if _thread.get_ident() != MAIN:
+    if not is_main():
         return _now()
     _touch()
     look()
@@ -308,7 +315,7 @@ def ticks_us():
 
 
 def ticks_ms():
-    if _thread.get_ident() != MAIN:
+    if not is_main():
         return (utime.ticks_ms() - _MS0) & _MASK
     _touch()
     look()
@@ -317,7 +324,7 @@ def ticks_ms():
 
 def sleep_us(us):
     # A busy wait on the board: no other thread runs.
-    if _thread.get_ident() != MAIN:
+    if not is_main():
         utime.sleep_us(us)
         return
     _touch()
@@ -333,11 +340,11 @@ def sleep_us(us):
 
 
 def sleep_ms(ms):
-    if _thread.get_ident() != MAIN:
+    if not is_main():
         while ms > 500:
-            utime.sleep_us(500000)
+            _release(500000)
             ms -= 500
-        utime.sleep_us(ms * 1000 if ms > 0 else 50)
+        _release(ms * 1000)
         return
     _touch()
     hand_over()
@@ -346,7 +353,7 @@ def sleep_ms(ms):
         _advance(chunk * 1000)
         ms -= chunk
         ahead = _ahead()
-        utime.sleep_us(ahead if ahead > 50 else 50)
+        _release(ahead)
         _ahead()
         look()
         if ms <= 0:
@@ -354,36 +361,42 @@ def sleep_ms(ms):
     _S[_HELD] = _S[_US]
 
 
-def uptime():
-    # (seconds, microseconds) since power-on
-    if _thread.get_ident() != MAIN:
-        ms = (utime.ticks_ms() - _MS0) & _MASK
-        return ms // 1000, ms % 1000 * 1000
+def uptime_ms():
+    if not is_main():
+        return (utime.ticks_ms() - _MS0) & _MASK
     _touch()
-    return _S[_SEC], _S[_USEC]
+    return _S[_SEC] * 1000 + _S[_USEC] // 1000
+
+
+def _us():
+    # microseconds within the second of uptime_ms(), asked right after it
+    if not is_main():
+        return (utime.ticks_ms() - _MS0) % 1000 * 1000
+    return _S[_USEC]
+
+
+def seconds():
+    # since 2000, once the RTC has been set; else since power-on
+    s = uptime_ms() // 1000 + _rtc[0]
+    return s + 1 if _us() + _rtc[1] >= 1000000 else s
 
 
 def wall():
-    # (seconds since 2000, microseconds)
-    s, us = uptime()
-    us += _rtc[1]
-    s += _rtc[0]
-    if us >= 1000000:
-        us -= 1000000
-        s += 1
-    return s, us
+    # (seconds() and the microseconds within)
+    s = uptime_ms() // 1000 + _rtc[0]
+    us = _us() + _rtc[1]
+    return (s + 1, us - 1000000) if us >= 1000000 else (s, us)
 
 
 def set_wall(seconds, us):
-    s, u = uptime()
-    us -= u
-    s = seconds - s
+    s = seconds - uptime_ms() // 1000
+    us -= _us()
     if us < 0:
         us += 1000000
         s -= 1
     _rtc[0] = s
     _rtc[1] = us
-    emit(ev="rtc", seconds=seconds, us=us)
+    emit(ev="rtc", seconds=seconds)
 
 
 if config.get("rtc"):

@@ -158,7 +158,8 @@ class Flash:
         if self.change("rename"):
             power_off()
         self._forget(new, True)
-        self._host.rename(old, new)
+        # Not self._host.rename: VMs up to 1.28 lose the first path of a VfsPosix with a root.
+        vfs.VfsPosix().rename(config["flash"] + old, config["flash"] + new)
 
     def remove(self, path):
         path = self._path(path)

@@ -6,7 +6,8 @@ import sys
 import _board
 import _clock
 import _flash
-import _net  # noqa: F401
+import _tasks
+import _threads
 import esp32  # noqa: F401
 import machine  # noqa: F401
 import network  # noqa: F401
@@ -15,6 +16,12 @@ import os  # noqa: F401
 import select  # noqa: F401
 import socket  # noqa: F401
 import time
+
+import umqtt.simple  # noqa: F401
+
+
+sys.modules["_asyncio"] = _tasks
+sys.modules["_thread"] = _threads
 
 
 def _run(path, names):

@@ -2,8 +2,7 @@
 # the air; objects are polled through their ioctl, as on the board.
 import _clock
 import uselect
-from _board import MAIN
-from _thread import get_ident
+from _threads import is_main
 from micropython import const
 from uselect import POLLERR, POLLHUP, POLLIN, POLLOUT
 
@@ -26,15 +25,16 @@ class _Poll:
         self._poll.modify(obj, eventmask)
 
     def ipoll(self, timeout=-1, flags=0):
-        # Returns an iterator over callee-owned tuples: this object itself.
+        # Returns an iterator over callee-owned tuples: this object itself, or the exhausted
+        # native one, which ends without raising.
         if timeout is None:
             timeout = -1
         poll = self._poll
-        if timeout == 0 or get_ident() != MAIN:
+        if timeout == 0 or not is_main():
             self._first = next(poll.ipoll(timeout, flags), None)
             if timeout == 0:
                 _clock.touch()
-            return self
+            return self if self._first else poll
         _clock.touch()
         _clock.hand_over()
         while True:
@@ -43,8 +43,10 @@ class _Poll:
             _clock.resumed()
             if timeout > 0:
                 timeout -= wait
-            if self._first is not None or timeout == 0:
+            if self._first:
                 return self
+            if timeout == 0:
+                return poll
 
     def __iter__(self):
         return self
