@@ -139,7 +139,7 @@ class Subscriber:
         stale = self._first and self._protocol == _V3
         if replayed and (stale or self._last.get(m.topic) == m.payload):
             return
-        self._last[m.topic] = m.payload
+        self._last[m.topic] = bytes(m.payload)
         message = Message(time.time(), m.topic, bytes(m.payload), m.qos, bool(m.retain))
         self._tell(self._on_message, message)
 

@@ -13,6 +13,7 @@ class TaskQueue:
         return self._tasks[0] if self._tasks else None
 
     def push(self, task, key=None):
+        task.data = None
         task.ph_key = ticks_ms() if key is None else key
         tasks = self._tasks
         at = len(tasks)
