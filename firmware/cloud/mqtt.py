@@ -227,6 +227,8 @@ class SafeClient(MQTTClient):
         received = self._received
         if self._skip:
             self._drop(min(self._skip, self._size), skipped=True)
+        if self._connected is None and self._size and received[0] != 0x20:
+            raise Fault(wire.MALFORMED, "what answers there is no MQTT broker")
         if self._size < 2:
             return self._incomplete()
         body = 1
@@ -274,7 +276,7 @@ class SafeClient(MQTTClient):
         kind = operation >> 4
         size = end - body
         if self._connected is None:
-            if operation != 0x20 or size != 2:
+            if size != 2:
                 raise Fault(wire.MALFORMED, "what answers there is no MQTT broker")
             self._connected = self._received[body + 1] << 8 | self._received[body] & 1
         elif operation == 0x40 and size == 2:
