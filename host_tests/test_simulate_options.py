@@ -174,3 +174,25 @@ def test_any_python_starts_it_in_the_projects_own() -> None:
     assert code == 0
     assert "--replay FILE.cfg" in out
     assert os.environ.get("COLUMNS") is None or "--control PORT" in out
+
+
+def test_two_simulators_started_together_do_not_want_the_same_ports() -> None:
+    show = "import sys; from sim.options import parse; o = parse([]); "
+    show += "print(o.portal, o.dns, o.control, flush=True); sys.stdin.read()"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", show],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for _ in range(2)
+    ]
+    ports: list[str] = []
+    for process in both:
+        assert process.stdout is not None
+        ports += process.stdout.readline().split()
+    for process in both:
+        process.communicate()
+    assert len(set(ports)) == 6

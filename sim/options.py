@@ -4,6 +4,8 @@ In: argv. Out: Options, or an OptionError whose text says what was wrong and wha
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import math
 import os
@@ -12,8 +14,9 @@ import shutil
 import socket
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 RANGE_A = {"home": 100, "public": 400}
@@ -23,7 +26,8 @@ DEFAULT_PIN = "K7M3XQ9A"
 DEFAULT_HEAP = "100wk"
 DEFAULT_LOAD = (16.0, 10.0, 6.0)
 _HEAP_MIN, _HEAP_MAX = 20_000, 64_000_000  # bytes of a 32-bit board
-_WISHED_PORTS = {"portal": 8251, "dns": 8253, "control": 8252}
+_CUSTOMARY_PORTS = {"portal": 8251, "dns": 8253, "control": 8252}
+_CUSTOMARY_LOCK = Path(tempfile.gettempdir()) / "ampguard-simulate.lock"
 
 
 class OptionError(Exception):
@@ -144,7 +148,7 @@ def parse(argv: list[str]) -> Options:
             raise OptionError(f"--{name} scales a recording: expected --replay FILE.cfg with it")
     clip_a = RANGE_A[identity["variant"]] * CLIP
     load, note = _load(given["load"], identity["phases"], identity["variant"])
-    ports = _ports({name: given[name] for name in _WISHED_PORTS})
+    ports = _ports({name: given[name] for name in _CUSTOMARY_PORTS})
     return Options(
         for_s=None if given["for"] is None else _number("for", given["for"], (0.1, 999999), "s"),
         json=given["json"],
@@ -323,13 +327,26 @@ def _ports(given: dict[str, str | None]) -> dict[str, int]:
         except OSError as e:
             raise OptionError(f"--{name} {port}: {(e.strerror or str(e)).lower()}") from e
         ports[name] = port
-    for name, wish in _WISHED_PORTS.items():
-        if name not in ports:
-            ports[name] = _free_port(name, wish, set(ports.values()))
+    for name in _CUSTOMARY_PORTS.keys() - ports.keys():
+        ports[name] = _free_port(name, set(ports.values()))
     return ports
 
 
-def _free_port(name: str, wish: int, taken: set[int]) -> int:
+@cache
+def _owns_customary_ports() -> IO[bytes] | None:
+    """The lock that only one simulator holds, until it ends: a port that is free now could
+    otherwise be taken by two that start together."""
+    with contextlib.suppress(OSError):
+        lock = _CUSTOMARY_LOCK.open("ab")
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        lock.close()
+    return None
+
+
+def _free_port(name: str, taken: set[int]) -> int:
+    wish = _CUSTOMARY_PORTS[name] if _owns_customary_ports() else 0
     for port in (wish, *(0,) * 20):
         try:
             found = _bind(name, port)
