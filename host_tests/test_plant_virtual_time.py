@@ -16,6 +16,7 @@ def test_sleeping_moves_the_clock_by_exactly_as_much() -> None:
     assert time.ticks_us() == 2_000_250
     time.sleep_ms(0)
     time.sleep_ms(-5)
+    time.sleep_us(-5)
     assert time.ticks_us() == 2_000_250
 
 

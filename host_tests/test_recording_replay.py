@@ -71,6 +71,13 @@ def test_the_first_cycle_sets_the_scale_and_the_rest_keeps_its_proportion(tmp_pa
     assert truth["i"][0] == pytest.approx(16 * math.sqrt((1 + 9) / 2), rel=2e-3)
 
 
+def test_an_offset_of_the_recorder_is_no_voltage(tmp_path: Path) -> None:
+    feeder = Feeder()
+    feeder.channels[1].values += 6
+    feeder.channels[4].values -= 0.05
+    expect_feeder(Recording.load(write(tmp_path, feeder)).truth(), feeder)
+
+
 @pytest.mark.parametrize("f", [49.61, 49.97, 50.2, 51.3])
 @pytest.mark.parametrize("rate", [1000, 3200, 12800])
 def test_the_seam_does_not_jump_whatever_the_mains_frequency(
@@ -191,7 +198,11 @@ def test_clamps_can_be_swapped_on_a_recording_but_its_waves_are_fixed(tmp_path: 
 
 
 def test_a_single_phase_meter_sees_one_phase_of_a_recording(tmp_path: Path) -> None:
-    truth = Plant(phases=1, recording=Recording.load(write(tmp_path, Feeder()))).truth()
+    plant = Plant(phases=1, recording=Recording.load(write(tmp_path, Feeder())))
+    spread = np.std(plant.scans(1000), axis=0)
+    assert np.all(spread[[0, 3]] > 50)
+    assert np.all(spread[[1, 2, 4, 5]] < 2)
+    truth = plant.truth()
     assert truth["i"] == [pytest.approx(16, rel=1e-3), None, None]
     assert truth["u"] == [pytest.approx(230, rel=1e-3), None, None]
 
@@ -222,6 +233,7 @@ def renamed(names: list[tuple[str, str, str]]) -> list[Channel]:
         ],
         [*((f"U{k}", "", "") for k in "123"), *((f"I{k}", "", "") for k in "123")],
         [*((f"Phase {p}", "", "V") for p in "ABC"), *((f"Phase {p}", "", "A") for p in "ABC")],
+        [(f"channel {n}", p, unit) for unit in "VA" for n, p in enumerate("ABC", 7)],
         [(name, "", unit) for unit in "VA" for name in ("first", "second", "third")],
     ],
 )
@@ -229,6 +241,13 @@ def test_channels_are_found_by_phase_name_or_unit(
     tmp_path: Path, names: list[tuple[str, str, str]]
 ) -> None:
     expect_feeder(Recording.load(write(tmp_path, renamed(names))).truth(), Feeder())
+
+
+def test_the_phase_field_counts_more_than_the_name(tmp_path: Path) -> None:
+    ua, ub, uc, *currents = Feeder().channels
+    ua.name, ub.name, uc.name = "UC", "UA", "UB"
+    channels = [ub, uc, ua, *currents]
+    expect_feeder(Recording.load(write(tmp_path, channels)).truth(), Feeder())
 
 
 def test_order_and_further_channels_do_not_matter(tmp_path: Path) -> None:

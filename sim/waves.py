@@ -137,10 +137,10 @@ def clamped(wave: Wave, ct: Sequence[str | None]) -> Floats:
 def measured(wave: Wave, ct: Sequence[str | None]) -> dict[str, Any]:
     """What an ideal meter says, with voltage k and clamp k taken as phase k.
 
-    Direct current is left out, as no transformer passes it. i, u true RMS; p the mean of u*i; s = u*i; pf = p / s; q the reactive power of the
-    fundamental (IEEE 1459-2010, Q1; positive = inductive), cycle by cycle. None where the
-    voltage is absent or the clamp is unplugged (and pf without current); f is None without any
-    voltage. All of it over one loop.
+    i, u true RMS, without direct current, as no transformer passes it; p the mean of u*i;
+    s = u*i; pf = p / s; q the reactive power of the fundamental (IEEE 1459-2010, Q1; positive =
+    inductive), cycle by cycle. None where the voltage is absent or the clamp is unplugged (and
+    pf without current); f is None without any voltage. All of it over one loop.
     """
     u = wave.u - np.mean(wave.u, axis=1, keepdims=True)
     i = clamped(wave, ct)
