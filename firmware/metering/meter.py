@@ -25,7 +25,7 @@ _TOP = const(50_000)  # counts: the converter bends from 2450 mV on (45,900), 1 
 _BIAS_LOW = const(17_000)  # 1300 mV are 23,000 counts; 300 mV off is no tolerance
 _BIAS_HIGH = const(29_000)
 _NOISY = const(64)  # counts^2: where other channels show this, a constant one is stuck
-_GATE = const(1000)  # a current below a 1000th of the range is none
+_GATE = const(1250)  # a current below this part of the range (0.08 %) is none
 
 
 class Measurement:

@@ -82,7 +82,22 @@ def _overflow(value: int, low: int, high: int) -> int:
     return value
 
 
+def _divide(number: int, by: int, word: int, strict: bool) -> int:
+    """mp_small_int_floor_divide; it wraps for a dividend within `by` of the word's end."""
+    if number >= 0 > by:
+        number += -by - 1
+    elif number < 0 <= by:
+        number += -by + 1
+    half = 1 << word - 1
+    if strict:
+        _overflow(number, -half, half - 1)
+    number = (number + half & (1 << word) - 1) - half
+    quotient = abs(number) // abs(by)  # C rounds towards zero
+    return quotient if (number < 0) == (by < 0) else -quotient
+
+
 _HELPERS = {
+    "__viper_divide": _divide,
     "__viper_int": _to_int,
     "__viper_pointer": Pointer,
     "__viper_shift": _shift,

@@ -150,6 +150,9 @@ class Expressions:
             b = self.wrapped(b, "int")
         if isinstance(op, ast.LShift | ast.RShift):
             b = self.helper("__viper_shift", b, ast.Constant(self.word))
+        if isinstance(op, ast.FloorDiv):
+            how = (ast.Constant(self.word), ast.Constant(self.strict))
+            return self.word_of(self.helper("__viper_divide", a, b, *how), kind), kind
         made: ast.expr = ast.BinOp(a, op, b)
         if isinstance(op, _EXACT) and kind == other:
             return made, kind
