@@ -160,6 +160,18 @@ def test_a_station_name_in_another_encoding_does_no_harm(tmp_path: Path) -> None
     expect_feeder(Recording.load(cfg).truth(), Feeder())
 
 
+def test_what_recorders_leave_blank_does_no_harm(tmp_path: Path) -> None:
+    cfg = write(tmp_path, Feeder())
+    lines = cfg.read_text().splitlines()
+    for number in range(2, 8):
+        fields = lines[number].split(",")
+        lines[number] = ",".join(fields[:6] + [""] * 6 + fields[12:])
+    cfg.write_text("\n".join(lines))
+    dat = cfg.with_suffix(".dat")
+    dat.write_text(dat.read_text().replace("\n", "\n\n"))
+    expect_feeder(Recording.load(cfg).truth(), Feeder())
+
+
 def test_a_long_recording_is_cut_to_what_the_board_can_loop(tmp_path: Path) -> None:
     cfg = write(tmp_path, Feeder(rate=1000, seconds=30), form="BINARY")
     recording = Recording.load(cfg)

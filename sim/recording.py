@@ -27,11 +27,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import comtrade
 import numpy as np
-from numpy.typing import NDArray
 
-from sim.channels import Sum, three_phases
+from sim.comtrade_file import read
+from sim.sinc import TAPS, interpolate
 from sim.waves import Floats, Grid, Wave, measured
 
 _ROW_S = 40e-6
@@ -40,20 +39,6 @@ _FEW_ROWS, _MOST_ROWS = 1 << 15, 1 << 18
 _NEARLY_WHOLE = 1 / 64  # of a cycle, 5.6 degrees
 _MAINS_HZ = (40.0, 70.0)
 _DEAD = 1e-3  # of the largest phase: the last digits of a converter, not a signal
-_TAPS = 16  # on each side of a sinc
-_BETA = 8.0  # Kaiser window: stop band below -80 dB
-
-_MALFORMED = (
-    ValueError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    comtrade.ComtradeError,
-)
-
-_SAMPLE_BYTES = {"BINARY": 2, "BINARY32": 4, "FLOAT32": 4}
 
 
 @dataclass(frozen=True)
@@ -70,7 +55,7 @@ class Recording:
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}: expected a positive number, got {value!r}")
         path = Path(path)
-        samples, rate, nominal_hz = _read(path)
+        samples, rate, nominal_hz = read(path)
         try:
             hz = _mains_frequency(samples[0], rate, nominal_hz)
             wave = _loop(samples, rate, hz)
@@ -83,107 +68,6 @@ class Recording:
     def truth(self) -> dict[str, Any]:
         """What an ideal meter says, over the whole loop."""
         return measured(self.wave, ("L1", "L2", "L3"))
-
-
-def _read(path: Path) -> tuple[Floats, float, float]:
-    """(6, n) samples u1 u2 u3 i1 i2 i3 of the first section, its rate, the nominal frequency."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give the .cfg file of a COMTRADE recording")
-    if path.suffix.lower() != ".cfg":
-        raise ValueError(f"{path}: expected the .cfg file of a COMTRADE recording")
-    dat = _beside(path)
-    try:
-        recording, encoding = _configuration(path)
-        cfg = recording.cfg
-        wanted = int(cfg.sample_rates[-1][1])
-        rate, end = float(cfg.sample_rates[0][0]), int(cfg.sample_rates[0][1])
-        if cfg.ft.upper() not in ("ASCII", *_SAMPLE_BYTES):
-            raise ValueError(f"data file type {cfg.ft!r}")
-        if not 0 < end <= wanted or not 0 <= rate <= 1e7:
-            raise ValueError(f"sampling rate section {cfg.sample_rates[0]}")
-    except _MALFORMED as error:
-        raise ValueError(
-            f"{path}: not a complete COMTRADE configuration ({error or type(error).__name__}); "
-            "expected one of IEEE C37.111-1991, -1999 or -2013, so get the original file again"
-        ) from None
-    held = _samples_held(dat, cfg)
-    if held < wanted:
-        raise ValueError(
-            f"{dat}: holds {held} samples where {path.name} says {wanted}; "
-            "the copy is incomplete, get the original again"
-        )
-    try:
-        chosen = three_phases(cfg.analog_channels, "V") + three_phases(cfg.analog_channels, "A")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    try:
-        recording.load(str(path), str(dat), encoding=encoding)
-    except _MALFORMED as error:
-        raise ValueError(
-            f"{dat}: not the {cfg.ft} samples that {path.name} describes "
-            f"({error or type(error).__name__}); get the original again"
-        ) from None
-    analog = np.asarray(recording.analog, dtype=float)[:, :end]
-    if rate == 0:
-        rate = _rate_by_time(np.asarray(recording.time, dtype=float)[:end], dat)
-    skews = [channel.skew * 1e-6 * rate for channel in cfg.analog_channels]
-    samples = np.stack([_combined(analog, skews, channels, dat) for channels in chosen])
-    return samples, rate, float(cfg.frequency)
-
-
-def _configuration(path: Path) -> tuple[comtrade.Comtrade, str]:
-    """The parsed .cfg and its encoding; the data file is not touched yet."""
-    recording = comtrade.Comtrade(
-        ignore_warnings=True, use_numpy_arrays=True, use_double_precision=True
-    )
-    for encoding in ("utf-8", "latin-1"):
-        try:
-            recording.cfg.load(str(path), encoding=encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    return recording, encoding
-
-
-def _beside(path: Path) -> Path:
-    """The .dat of a .cfg, in upper or lower case."""
-    for suffix in (".dat", ".DAT", ".Dat"):
-        dat = path.with_suffix(suffix)
-        if dat.is_file():
-            return dat
-    raise ValueError(f"{path.with_suffix('.dat')}: no such file; it belongs beside {path.name}")
-
-
-def _samples_held(dat: Path, cfg: Any) -> int:
-    if cfg.ft.upper() == "ASCII":
-        with dat.open("rb") as lines:
-            return sum(1 for line in lines if line.strip(b" \t\r\n\x1a"))
-    status_bytes = 2 * math.ceil(cfg.status_count / 16)
-    row = 8 + cfg.analog_count * _SAMPLE_BYTES[cfg.ft.upper()] + status_bytes
-    return dat.stat().st_size // row
-
-
-def _rate_by_time(time: Floats, dat: Path) -> float:
-    """Samples per second where the configuration leaves it to the time stamps."""
-    if len(time) < 2 or not time[-1] > time[0]:
-        raise ValueError(f"{dat}: no sampling rate and no running time stamps; one is needed")
-    return (len(time) - 1) / (time[-1] - time[0])
-
-
-def _combined(analog: Floats, skews: list[float], channels: Sum, dat: Path) -> Floats:
-    """The sum of some channels, gaps bridged, each moved by the skew of its sampling."""
-    total = np.zeros(analog.shape[1])
-    at = np.arange(analog.shape[1])
-    for index, factor in channels:
-        values = analog[index]
-        there = np.isfinite(values)
-        if not there.any():
-            raise ValueError(f"{dat}: channel {index + 1} holds no values at all")
-        values = np.interp(at, at[there], values[there])
-        if skews[index]:
-            values = _interpolate(values[None], at - skews[index], 1.0)[0]
-        total += factor * values
-    return total
 
 
 def _mains_frequency(voltage: Floats, rate: float, nominal_hz: float) -> float:
@@ -251,31 +135,9 @@ def _first_cycle_rms(signals: Floats, wave: Wave, what: str) -> float:
 def _looped(samples: Floats, length: float, rows: int) -> Floats:
     """`rows` equally spaced values over the first `length` samples, running round the seam."""
     cutoff = min(1.0, rows / length)
-    margin = math.ceil(_TAPS / cutoff) + 1
+    margin = math.ceil(TAPS / cutoff) + 1
     end = math.ceil(length)
-    before = _interpolate(samples, length + np.arange(-margin, 0), 1.0)
-    after = _interpolate(samples, end - length + np.arange(margin), 1.0)
+    before = interpolate(samples, length + np.arange(-margin, 0), 1.0)
+    after = interpolate(samples, end - length + np.arange(margin), 1.0)
     around = np.concatenate([before, samples[:, :end], after], axis=1)
-    return _interpolate(around, margin + np.arange(rows) * (length / rows), cutoff)
-
-
-def _interpolate(samples: Floats, at: NDArray[Any], cutoff: float) -> Floats:
-    """Values between the samples, by a Kaiser-windowed sinc; cutoff in shares of Nyquist.
-
-    Beyond the ends the signal is taken as turned about its last sample.
-    """
-    taps = math.ceil(_TAPS / cutoff)
-    padded = np.pad(samples, ((0, 0), (taps, taps)), mode="reflect", reflect_type="odd")
-    out = np.empty((len(samples), len(at)))
-    for start in range(0, len(at), 8192):
-        chunk = np.clip(at[start : start + 8192], 0, samples.shape[1] - 1)
-        base = np.floor(chunk).astype(int)
-        places = base[:, None] + np.arange(1 - taps, taps + 1)
-        offset = chunk[:, None] - places
-        weights = np.sinc(cutoff * offset) * np.i0(
-            _BETA * np.sqrt(np.maximum(1 - (offset / taps) ** 2, 0))
-        )
-        weights /= weights.sum(axis=1, keepdims=True)
-        picked = padded[:, np.minimum(places + taps, padded.shape[1] - 1)]
-        out[:, start : start + 8192] = np.einsum("cpt,pt->cp", picked, weights)
-    return out
+    return interpolate(around, margin + np.arange(rows) * (length / rows), cutoff)
