@@ -41,6 +41,11 @@ def refuses(code):
     return behaviour
 
 
+def refuses_and_closes(connection):
+    connection.receive()
+    connection.send(b"\x20\x02\x00\x05")
+
+
 def one_byte_a_second(connection):
     connection.receive()
     for byte in b"\x20\x02":
@@ -103,6 +108,7 @@ FAULTS = {
     "is not available": (refuses(3), "not available"),
     "rejects the password": (refuses(4), "serial or the PIN"),
     "does not authorise": (refuses(5), "not authorised"),
+    "does not authorise and closes": (refuses_and_closes, "not authorised"),
     "refuses with an unknown code": (refuses(99), "unknown code 99"),
     "falls silent": (after_a_good_start(silent), "fell silent"),
     "closes in the middle": (after_a_good_start(lambda c: None), "closed"),

@@ -213,11 +213,10 @@ class SafeClient(MQTTClient):
     wait_msg = step
 
     def _take_in(self):
-        while True:
-            view = self._view if self._size == 0 else self._view[self._size :]
-            size = self.sock.receive(view)
-            if size == 0:
-                return
+        # One read a call: what came before the end of a connection is looked at before the end.
+        view = self._view if self._size == 0 else self._view[self._size :]
+        size = self.sock.receive(view)
+        if size:
             self._heard_ms = self._time.ticks_ms()
             self._size += size
             while self._take_packet():
