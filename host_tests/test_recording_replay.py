@@ -73,8 +73,8 @@ def test_the_first_cycle_sets_the_scale_and_the_rest_keeps_its_proportion(tmp_pa
 
 def test_an_offset_of_the_recorder_is_no_voltage(tmp_path: Path) -> None:
     feeder = Feeder()
-    feeder.channels[1].values += 6
-    feeder.channels[4].values -= 0.05
+    for number, offset in ((0, 12), (1, 6), (3, 0.2), (4, -0.05)):
+        feeder.channels[number].values += offset
     expect_feeder(Recording.load(write(tmp_path, feeder)).truth(), feeder)
 
 
