@@ -8,19 +8,20 @@ at 115200 baud stops the meter for two mains cycles).
 import asyncio
 
 from microdot import Request
+from micropython import const
 
 # What is used of a request's headers, under the names that Microdot looks for.
-_KEPT_HEADERS = {
-    "host": "Host",
-    "origin": "Origin",
-    "referer": "Referer",
-    "cookie": "Cookie",
-    "accept-language": "Accept-Language",
-    "content-type": "Content-Type",
-    "content-length": "Content-Length",
-}
-_PIECE = 512  # bytes read at a time
-_PACKET = 1400  # bytes written at a time
+_KEPT = (
+    "Host",
+    "Origin",
+    "Referer",
+    "Cookie",
+    "Accept-Language",
+    "Content-Type",
+    "Content-Length",
+)
+_PIECE = const(512)  # bytes read at a time
+_PACKET = const(2048)  # bytes written at a time
 
 
 class Refused(Exception):
@@ -28,7 +29,7 @@ class Refused(Exception):
 
 
 class Server:
-    #: Bytes of the request line and of all headers together.
+    #: Bytes of the request line and of the whole head.
     max_request_line = 512
     max_head = 3072
 
@@ -48,9 +49,10 @@ class Server:
     def __init__(self, app, time):
         self._app = app
         self._time = time
-        self._connections = []
         self._serving = 0
         self._server = None
+        self.connections = []
+        Request.max_body_length = Request.max_content_length = self.max_body
 
     async def start(self, address):
         self._server = await asyncio.start_server(self._connected, address[0], address[1])
@@ -58,43 +60,43 @@ class Server:
     async def stop(self):
         self._server.close()
         await self._server.wait_closed()
-        self._server = None
-        for connection in self._connections:
+        for connection in self.connections:
             connection.task.cancel()
 
     def expire(self):
         """Ends what took too long; to be called about once a second."""
         now = self._time.ticks_ms()
-        for connection in self._connections:
+        for connection in self.connections:
             if self._time.ticks_diff(now, connection.began) > self.seconds_per_request * 1000:
                 connection.task.cancel()
 
     async def _connected(self, reader, writer):
         connection = _Connection(asyncio.current_task(), self._time.ticks_ms())
         try:
-            if len(self._connections) >= self.max_connections and not self._make_room():
-                return
-            self._connections.append(connection)
-            await self._converse(connection, reader, writer)
+            if len(self.connections) < self.max_connections or self._make_room():
+                self.connections.append(connection)
+                await self._converse(connection, reader, writer)
         except OSError:
             pass  # the client has gone
         finally:
-            if connection in self._connections:
-                self._connections.remove(connection)
-            await _close(writer)
+            if connection in self.connections:
+                self.connections.remove(connection)
+            try:
+                writer.close()
+                await writer.wait_closed()
+            except OSError:
+                pass
 
     def _make_room(self):
-        for connection in self._connections:
+        for connection in self.connections:
             if not connection.asked:
-                self._connections.remove(connection)
+                self.connections.remove(connection)
                 connection.task.cancel()
                 return True
         return False
 
     async def _converse(self, connection, reader, writer):
-        begun = await reader.read(_PIECE)
-        if not begun:
-            return
+        data = await reader.read(_PIECE)
         connection.asked = True
         while self._serving >= self.max_serving:
             await asyncio.sleep(0.05)
@@ -102,69 +104,41 @@ class Server:
         try:
             out = _Writer(writer)
             try:
-                request = await self._receive(begun, reader)
+                request = await self._receive(data, reader)
             except Refused as refusal:
-                await _refuse(out, *refusal.args)
-                return
-            answer = await self._app.dispatch_request(request)
-            await answer.write(out)
+                await out.awrite(b"HTTP/1.0 %d %s\r\n\r\n" % refusal.args)
+            else:
+                answer = await self._app.dispatch_request(request)
+                await answer.write(out)
             await out.flush()
         finally:
             self._serving -= 1
 
     async def _receive(self, data, reader):
-        """Reads and checks one request. Refused or EOFError if there is none."""
-        while True:
-            end = data.find(b"\r\n\r\n")
-            if end >= 0:
-                break
-            if len(data) > self.max_head:
-                raise Refused(431, "Request header fields too large")
-            if b"\n" not in data and len(data) > self.max_request_line:
-                raise Refused(414, "URI too long")
+        """Reads and checks one request. Refused, or OSError if it ends half-way."""
+        end = data.find(b"\r\n\r\n")
+        while end < 0:
+            self._check_size(data)
             data += await _more(reader)
-        method, target, headers = self._parse(data[:end])
-        length = _length(headers)
-        if length > self.max_body:
-            raise Refused(413, "Payload too large")
+            end = data.find(b"\r\n\r\n")
+        self._check_size(data[:end])
+        method, target, headers = _parse(data[:end])
+        length = headers.get("Content-Length", "0")
+        if not length.isdigit():
+            raise _bad()
+        if len(length) > 6 or int(length) > self.max_body:
+            raise Refused(413, b"Payload Too Large")
         body = data[end + 4 :]
-        while len(body) < length:
+        while len(body) < int(length):
             body += await _more(reader)
-        return Request(self._app, None, method, target, "1.0", headers, body=body[:length])
+        return Request(self._app, None, method, target, "1.0", headers, body=body[: int(length)])
 
-    def _parse(self, head):
+    def _check_size(self, head):
+        line = head.find(b"\r\n")
+        if (line if line >= 0 else len(head)) > self.max_request_line:
+            raise Refused(414, b"URI Too Long")
         if len(head) > self.max_head:
-            raise Refused(431, "Request header fields too large")
-        bad = Refused(400, "Bad request")
-        lines = head.split(b"\r\n")
-        if len(lines[0]) > self.max_request_line:
-            raise Refused(414, "URI too long")
-        for byte in head:
-            if byte > 126 or (byte < 32 and byte not in b"\r\n\t"):
-                raise bad
-        parts = lines[0].decode().split(" ")
-        if len(parts) != 3 or parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
-            raise bad
-        method, target, _ = parts
-        if not method.isalpha() or not method.isupper():
-            raise bad
-        if not target.startswith("/"):
-            # For a proxy (http://somewhere/) or for nobody: not a page of ours in any case.
-            target = "/elsewhere"
-        headers = {}
-        for at in range(1, len(lines)):
-            name, colon, value = lines[at].decode().partition(":")
-            name = name.lower()
-            kept = _KEPT_HEADERS.get(name)
-            if not colon or not name or name.strip() != name:
-                raise bad
-            if name == "transfer-encoding":
-                raise Refused(501, "Not implemented")
-            if kept:
-                if kept in headers and kept in ("Host", "Content-Length"):
-                    raise bad
-                headers[kept] = value.strip()
-        return method, _plain(target), headers
+            raise Refused(431, b"Request Header Fields Too Large")
 
 
 class _Connection:
@@ -184,20 +158,16 @@ class _Writer:
         self._size = 0
 
     async def awrite(self, data):
-        if data:
-            self._pieces.append(data)
-            self._size += len(data)
-            if self._size >= _PACKET:
-                await self.flush()
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size >= _PACKET:
+            await self.flush()
 
     async def flush(self):
-        data = b"".join(self._pieces)
+        self._writer.write(b"".join(self._pieces))
         self._pieces.clear()
         self._size = 0
-        self._writer.write(data)
-        # What the network took at once needs no waiting for (MicroPython's drain always yields).
-        if getattr(self._writer, "out_buf", True):
-            await self._writer.drain()
+        await self._writer.drain()
 
 
 async def _more(reader):
@@ -207,27 +177,37 @@ async def _more(reader):
     return data
 
 
-async def _refuse(out, status, reason):
-    await out.awrite(
-        b"HTTP/1.0 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
-        % (status, reason.encode(), len(reason), reason.encode())
-    )
-    await out.flush()
+def _bad():
+    return Refused(400, b"Bad Request")
 
 
-async def _close(writer):
-    try:
-        writer.close()
-        await writer.wait_closed()
-    except OSError:
-        pass
-
-
-def _length(headers):
-    text = headers.get("Content-Length", "0")
-    if not 1 <= len(text) <= 9 or not text.isdigit():
-        raise Refused(400, "Bad request")
-    return int(text)
+def _parse(head):
+    """(method, target, headers that are used); Refused if it is not HTTP/1."""
+    for byte in head:
+        if byte > 126 or (byte < 32 and byte not in b"\r\n\t"):
+            raise _bad()
+    lines = head.decode().split("\r\n")
+    parts = lines.pop(0).split(" ")
+    if len(parts) != 3 or parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
+        raise _bad()
+    method, target, _ = parts
+    if not method.isalpha() or not method.isupper():
+        raise _bad()
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name.strip() != name:
+            raise _bad()
+        name = name.lower()
+        if name == "transfer-encoding":
+            raise Refused(501, b"Not Implemented")
+        for kept in _KEPT:
+            if kept.lower() == name:
+                if kept in headers and kept in ("Host", "Content-Length"):
+                    raise _bad()
+                headers[kept] = value.strip()
+    # http://somewhere/ is for a proxy, * for nobody: no page of ours in any case.
+    return method, _plain(target) if target.startswith("/") else "/elsewhere", headers
 
 
 def _plain(target):
@@ -235,9 +215,7 @@ def _plain(target):
 
     Probes of phones carry all kinds of queries, and Microdot's decoder raises on some.
     """
-    path, mark, query = target.partition("?")
-    if not mark:
-        return path
+    path, _, query = target.partition("?")
     for letter in query:
         if not (letter.isalpha() or letter.isdigit() or letter in "=&_-"):
             return path

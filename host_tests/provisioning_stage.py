@@ -1,0 +1,95 @@
+# The portal on a stage of cardboard, run by CPython and by MicroPython alike:
+#     <interpreter> provisioning_stage.py PORT
+# The link it plays needs half a second for everything; "smultron-och-mjolk" is the right password.
+# Says "ready", then twice a second "heap <bytes in use> <clients>" where the heap can be read.
+import asyncio
+import gc
+import sys
+import time
+
+from provisioning.routes import Routes
+from provisioning.web import Server
+
+
+class Link:
+    def __init__(self, settings):
+        self._settings = settings
+        self.interface = self.ip = self.trial_ssid = None
+        self.trial = ("idle", None, None)
+        self.scan_results = [
+            ("Hallonstigen 7", -48, True),
+            ("Cafe", -60, False),
+            ("<script>alert('1')</script>", -66, True),
+        ] + [("Net " + str(n), -70 - n, True) for n in range(17)]
+        self.scans = 0
+
+    def try_wifi(self, ssid, password):
+        self.trial_ssid = ssid
+        self.trial = ("connecting", None, None)
+        self._ending = asyncio.create_task(self._end(ssid, password))
+
+    async def _end(self, ssid, password):
+        await asyncio.sleep(0.5)
+        if password == "smultron-och-mjolk":
+            self._settings.wifi_ssid = ssid
+            self.interface, self.ip = "wifi", "192.168.1.57"
+            self.trial = ("online", None, self.ip)
+        elif ssid == "Borta":
+            self.trial = ("failed", "not_found", None)
+        else:
+            self.trial = ("failed", "wrong_password", None)
+
+    def request_scan(self):
+        self.scans += 1
+        self.scan_results.append(("Scan " + str(self.scans), -50, False))
+
+
+class Bag:
+    def __init__(self, **values):
+        for name, value in values.items():
+            setattr(self, name, value)
+
+
+class Clock:
+    # CPython has no ticks.
+    def ticks_ms(self):
+        return int(time.time() * 1000)
+
+    def ticks_diff(self, end, start):
+        return end - start
+
+
+async def main(port):
+    settings = Bag(wifi_ssid=None, wifi_password="hemligt-hemligt")
+    measurement = Bag(
+        seq=7,
+        ts_ms=None,
+        i_ma=[16049, 10200, None],
+        u_mv=[230100, 231000, None],
+        p_mw=[3680000, -2290000, None],
+        q_mvar=[0, 0, None],
+        pf_milli=[990, -980, None],
+        f_mhz=50010,
+        cov_permille=1000,
+        flags=["l3_missing"],
+    )
+    routes = Routes(
+        link=Link(settings),
+        identity=Bag(digits="42317", ssid="Amp Guard_42317", pin="K7M3XQ9A"),
+        settings=settings,
+        meter=Bag(last=measurement),
+        uplink=Bag(state="failed: broker.lan <refused>"),
+    )
+    server = Server(routes.app, time if hasattr(time, "ticks_ms") else Clock())
+    server.seconds_per_request = 2
+    await server.start(("127.0.0.1", port))
+    print("ready")
+    while True:
+        await asyncio.sleep(0.5)
+        server.expire()
+        if hasattr(gc, "mem_alloc"):
+            gc.collect()
+            print("heap", gc.mem_alloc(), len(server.connections))
+
+
+asyncio.run(main(int(sys.argv[1])))
