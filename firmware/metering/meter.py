@@ -250,34 +250,33 @@ class Meter:
         conversion_us = sums[k.READ_US] / cycles / 6
         lead = math.pi / 180_000 * self._mains.period_us / 20_000  # leads fall with frequency
         gate_ma = calibration.range_ma // _GATE
-        over = 0
+        self._over = 0
         for i in range(self._phases):
             u = self._source[i]
-            gain_i = calibration.gain_i_na[i]
-            gain_u = calibration.gain_u_nv[u]
-            noise = self._noise_of(i) * n * n
-            spread = quantities.variance(sums, i) - noise
-            self._told[i] = quantities.isqrt(spread + noise) // n
-            i_ma = quantities.scaled_rms(spread, n, gain_i)
-            spread_u = quantities.variance(sums, 3 + u)
-            u_mv = quantities.scaled_rms(spread_u, n, gain_u)
-            lives = quantities.isqrt(spread_u) // n >= self._alive[u]
-            coherent_ma = 0
-            if lives:
-                now, before = quantities.covariances(sums, u, i)
-                delay_us = conversion_us * (3 + (u - i if u != i else 0))
-                angle = per_us * delay_us + lead * (
-                    calibration.phase_u_mdeg[u] - calibration.phase_i_mdeg[i]
-                )
-                p, q = quantities.powers(now, before, n, angle, step, gain_u, gain_i)
-                coherent_ma = int(math.sqrt(float(p) * p + float(q) * q) * 1000 / u_mv)
+            noise = self._noise_of(i)
+            spread = quantities.variance(sums, i)
+            square = float(spread) / n / n
+            self._told[i] = int(math.sqrt(square))
+            if self._told[i] > self._fuse[i]:
+                self._over = 2
+            root = quantities.root(spread - noise * n * n)
+            root_u = quantities.root(quantities.variance(sums, 3 + u))
+            i_ma = quantities.thousandths(root, n, calibration.gain_i_na[i])
+            u_mv = quantities.thousandths(root_u, n, calibration.gain_u_nv[u])
+            lives = root_u // n >= self._alive[u]
+            p = q = 0
             # What is left of the noise after its mean is taken off varies by sqrt(2 / n). Where
             # there is a voltage, a load shows in step with it, a dozen times clearer.
             if lives:
-                rest = i_ma * i_ma - coherent_ma * coherent_ma
-                if rest < quantities.scaled_rms(noise // 6, n, gain_i) ** 2:
-                    i_ma = coherent_ma
-            elif spread < noise * 7 // quantities.isqrt(n):
+                skew_us = conversion_us * (3 + u - i if u != i else 3)
+                angle = per_us * skew_us + lead * (
+                    calibration.phase_u_mdeg[u] - calibration.phase_i_mdeg[i]
+                )
+                p, q = quantities.products(sums, u, i, angle, step)
+                coherent = math.sqrt(p * p + q * q) * n / root_u
+                if square - noise - coherent * coherent < noise / 6:
+                    i_ma = int(coherent * calibration.gain_i_na[i] / 1e6 + 0.5)
+            elif square - noise < noise * 7 / math.sqrt(n):
                 i_ma = 0
             if i_ma < gate_ma:
                 i_ma = p = q = 0
@@ -285,14 +284,13 @@ class Meter:
             if self._seen[u]:
                 m.u_mv[i] = u_mv
             if self._mains.ref >= 0:
-                m.p_mw[i] = p if lives else 0
-                m.q_mvar[i] = q if lives else 0
-                apparent = i_ma * u_mv // 1000
-                if lives and apparent:
-                    m.pf_milli[i] = max(-1000, min(1000, p * 1000 // apparent))
-            if self._told[i] > self._fuse[i]:
-                over = 2
-        self._over = over
+                mw = (calibration.gain_u_nv[u] * 1e-9) * (calibration.gain_i_na[i] * 1e-6)
+                m.p_mw[i] = round(p * mw)
+                m.q_mvar[i] = round(q * mw)
+                if lives and i_ma:
+                    m.pf_milli[i] = max(
+                        -1000, min(1000, m.p_mw[i] * 1000 // (i_ma * u_mv // 1000))
+                    )
 
     def _noise_of(self, i):
         """Variance of channel `i`'s noise in counts^2. A load's own roughness is not noise: the

@@ -13,21 +13,15 @@ from metering import kernels as k
 _MID = 32768
 
 
-def isqrt(square):
-    """Whole square root, rounded down: Newton's iteration from a float's guess."""
+def root(square):
+    """Square root of an integer of up to 60 bits, within 1; 0 for what is not positive.
+
+    One step of Newton's iteration doubles the 24 bits that a float's root gives.
+    """
     if square <= 0:
         return 0
-    root = int(math.sqrt(square)) + 1
-    while True:
-        better = (root + square // root) >> 1
-        if abs(better - root) <= 1:
-            break
-        root = better
-    while better * better > square:
-        better -= 1
-    while (better + 1) * (better + 1) <= square:
-        better += 1
-    return better
+    guess = int(math.sqrt(square)) or 1
+    return (guess + square // guess) >> 1
 
 
 def variance(total, channel):
@@ -50,9 +44,9 @@ def covariances(total, u, i):
     return now, before
 
 
-def scaled_rms(spread, n, gain):
-    """RMS in thousandths: square root of `spread` (n^2 times a variance) times `gain` in 1e-9."""
-    return (isqrt(spread) * gain + n * 500_000) // (n * 1_000_000)
+def thousandths(root, n, gain):
+    """`root` / n counts times `gain` in 1e-9 (nA, nV), in 1e-3, rounded."""
+    return (root * gain + n * 500_000) // (n * 1_000_000)
 
 
 def delayed(now, before, angle, step):
@@ -65,16 +59,16 @@ def delayed(now, before, angle, step):
     return (math.sin(step - angle) * now + math.sin(angle) * before) / math.sin(step)
 
 
-def powers(now, before, n, angle, step, gain_u_nv, gain_i_na):  # noqa: PLR0917
-    """Real and reactive power in mW and mvar.
+def products(total, u, i, angle, step):
+    """Real and reactive power of current `i` with voltage `u` in counts^2.
 
     Real power is the mean of v * i with the sampled voltage delayed by `angle`, which undoes skew
     and leads; reactive power (inductive positive) the same with a quarter cycle more: that of the
     fundamental, IEEE 1459-2010, 3.1.1.3.
     """
-    scale = (gain_u_nv * 1e-9) * (gain_i_na * 1e-6) / n / n
-    now = float(now) * scale
-    before = float(before) * scale
-    p = delayed(now, before, angle, step)
-    q = delayed(now, before, angle + math.pi / 2, step)
-    return round(p), round(q)
+    n = total[k.SCANS]
+    now, before = covariances(total, u, i)
+    now = float(now) / n / n
+    before = float(before) / n / n
+    real = delayed(now, before, angle, step)
+    return real, delayed(now, before, angle + math.pi / 2, step)

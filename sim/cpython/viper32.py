@@ -223,6 +223,9 @@ class _Compiler(Expressions):
         self.check_pointer(base_kind, index_kind, "store")
         if kind not in ("bool", *INTEGERS):
             self.refuse(f"can't store '{kind}'")
+        if self.plain(index) and kind == "int" and base_kind == "ptr32" and self.word == 32:
+            view = ast.Attribute(base, "view", ast.Load())
+            return [ast.Assign([ast.Subscript(view, index, ast.Store())], made)]
         store = ast.Attribute(base, "store", ast.Load())
         return [ast.Expr(ast.Call(store, [index, made], []))]
 

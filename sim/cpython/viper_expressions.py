@@ -149,7 +149,9 @@ class Expressions:
         if isinstance(op, ast.FloorDiv | ast.Mod) and other == "uint":
             b = self.wrapped(b, "int")
         if isinstance(op, ast.LShift | ast.RShift):
-            b = self.helper("__viper_shift", b, ast.Constant(self.word))
+            amount = b.value if isinstance(b, ast.Constant) else None
+            if not (isinstance(amount, int) and 0 <= amount < self.word):
+                b = self.helper("__viper_shift", b, ast.Constant(self.word))
         if isinstance(op, ast.FloorDiv):
             how = (ast.Constant(self.word), ast.Constant(self.strict))
             return self.word_of(self.helper("__viper_divide", a, b, *how), kind), kind
@@ -178,7 +180,16 @@ class Expressions:
         if base_kind == "object":
             return ast.Subscript(base, self.boxed(at, kind), ast.Load()), "object"
         self.check_pointer(base_kind, kind, "load")
+        if self.plain(at):
+            return ast.Subscript(ast.Attribute(base, "view", ast.Load()), at, ast.Load()), "int"
         return ast.Call(ast.Attribute(base, "load", ast.Load()), [at], []), "int"
+
+    @staticmethod
+    def plain(index: ast.expr) -> bool:
+        """A constant that a memoryview bounds as strictly as a Pointer would, only faster."""
+        return (
+            isinstance(index, ast.Constant) and isinstance(index.value, int) and index.value >= 0
+        )
 
     def check_pointer(self, base: str, index: str, what: str) -> None:
         if base not in POINTERS:

@@ -1,0 +1,89 @@
+"""The same meter on CPython and on the VMs: the same numbers, and no heap while it measures."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+FOLDER = Path(__file__).parent / "metering_vm"
+TABLE = [round(32767 * math.sin(2 * math.pi * n / 1024)) for n in range(1024)]
+PRELUDE = f"import sys\nsys.path.insert(0, {str(FOLDER)!r})\ntable = {TABLE}\nimport scenario\n"
+
+
+def test_the_vms_measure_what_cpython_measures(run_vm: Run) -> None:
+    sys.path.insert(0, str(FOLDER))
+    import scenario
+
+    mine = scenario.run(TABLE, 7)
+    code = PRELUDE + "import json\nprint(json.dumps(scenario.run(table, 7)))"
+    theirs = json.loads(run_vm(code))
+    assert [m[0] for m in theirs] == list(range(1, len(mine) + 1))
+    for here, there in zip(mine, theirs, strict=True):
+        assert here[1:3] == there[1:3]  # currents and voltages: integers throughout
+        assert here[5:] == there[5:]
+        for quantity in (3, 4):  # powers pass through floats, single precision on the board
+            for a, b in zip(here[quantity], there[quantity], strict=True):
+                assert b == (a if a is None else pytest.approx(a, rel=2e-6, abs=5000))
+
+
+@pytest.mark.parametrize(
+    "amplitude",
+    [
+        "[1900, 1200, 700, 8800, 8700, 8600]",
+        "[1900, 1200, 700, 8800, 0, 0]",
+        "[900] * 3 + [0] * 3",
+    ],
+)
+def test_a_slice_takes_no_heap(run_vm: Run, amplitude: str) -> None:
+    code = f"""
+import micropython
+
+def locked(mains, meter):
+    slices = 0
+    while slices < 120:
+        if meter._due_ms - mains.time.ticks_ms() < 60:
+            while meter.slice() is None:
+                pass
+        micropython.heap_lock()
+        try:
+            meter.slice()
+        finally:
+            micropython.heap_unlock()
+        slices += 1
+        mains.time.us += 300
+    return slices
+
+mains = scenario.Mains(table)
+mains.amplitude = {amplitude}
+meter = scenario.meter_on(mains)
+while meter.slice() is None:
+    pass
+print(locked(mains, meter))
+"""
+    assert int(run_vm(PRELUDE + code)) == 120
+
+
+def test_a_message_costs_less_than_ten_kilobytes_of_heap(run_vm: Run) -> None:
+    code = """
+import gc
+mains = scenario.Mains(table)
+meter = scenario.meter_on(mains)
+while meter.slice() is None:
+    pass
+while meter.slice() is None:
+    pass
+while meter._due_ms - mains.time.ticks_ms() > 30:
+    meter.slice()
+gc.collect()
+gc.disable()
+before = gc.mem_alloc()
+while meter.slice() is None:
+    pass
+print(gc.mem_alloc() - before)
+"""
+    assert int(run_vm(PRELUDE + code)) < 10_240
