@@ -114,6 +114,15 @@ def test_a_dead_phase_a(tmp_path: Path, index: int, what: str) -> None:
         refused(write(tmp_path, feeder), f"phase A's {what} is .* over the first mains cycle")
 
 
+def test_a_phase_a_of_the_last_digit_only(tmp_path: Path) -> None:
+    feeder = Feeder()
+    for channel in feeder.channels[3:]:
+        # A feeder without load, before a fault: the converter's last digit toggles.
+        channel.values = channel.values / 1e6
+        channel.values[640:] *= 1e6
+    refused(write(tmp_path, feeder), "phase A's current .* its last digit .* begins live")
+
+
 def test_less_than_a_cycle(tmp_path: Path) -> None:
     refused(
         write(tmp_path, Feeder(seconds=0.015)), "holds 0.75 mains cycles, expected one or more"

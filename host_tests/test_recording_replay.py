@@ -305,3 +305,13 @@ def test_voltages_between_the_lines_give_those_of_the_phases(tmp_path: Path) -> 
         Channel("UCA", "CA", "V", uc - ua),
     ]
     expect_feeder(Recording.load(write(tmp_path, between + feeder.channels[3:])).truth(), feeder)
+    two = [Channel("U21", "105", "V", ua - ub), Channel("U32", "106", "V", ub - uc)]
+    expect_feeder(Recording.load(write(tmp_path, two + feeder.channels[3:])).truth(), feeder)
+
+
+def test_a_phase_field_with_the_feeders_number_is_passed_over(tmp_path: Path) -> None:
+    ua, ub, uc, *currents = Feeder().channels
+    channels = [uc, ub, ua, *currents]
+    for channel in channels:
+        channel.phase = "1"
+    expect_feeder(Recording.load(write(tmp_path, channels)).truth(), Feeder())

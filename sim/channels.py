@@ -6,16 +6,17 @@ primary V and A.
 
 A unit says volts or amperes; without one the name's first letter does (U, V, E or I). The phase
 comes from the phase field, else from the name, in whatever letters all three share; channels of
-the neutral and residuals are left out; of several sets the first in the file counts. Three
-voltages between the lines alone give phase voltages under the assumption that they add up to
-zero. Without any letters the first three of a kind are taken in their order.
+the neutral and residuals are left out; of several sets the first in the file counts. Voltages
+between the lines alone (U12 and U23 say it all, Schneider's relays write U21 and U32) give phase
+voltages under the assumption that these add up to zero. Without any letters the first three of
+a kind are taken in their order.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _ALPHABETS = (
@@ -50,15 +51,17 @@ def three_phases(analog: Sequence[Any], kind: str) -> list[Sum]:
     """The channels of L1, L2 and L3 for kind "V" or "A"; ValueError if there are too few."""
     usable = [c for c in (_channel(k, entry) for k, entry in enumerate(analog)) if c]
     usable = [c for c in usable if c.kind == kind]
-    for letters in _ALPHABETS:
-        found = [_first(usable, letter, kind) for letter in letters]
-        if all(found):
-            return [[(c.index, c.factor)] for c in found if c]
-    if kind == "V":
+    # A phase field that tells no phases apart (a feeder's number, say) is passed over for names.
+    for each in (usable, [replace(c, phase="") for c in usable]):
         for letters in _ALPHABETS:
-            found = [_first(usable, _line(letters, k), kind) for k in range(3)]
+            found = [_first(each, [letter], kind) for letter in letters]
             if all(found):
-                return _from_lines([(c.index, c.factor) for c in found if c])
+                return [[(c.index, c.factor)] for c in found if c]
+        for one, two, three in _ALPHABETS if kind == "V" else ():
+            first = _first(each, [one + two, two + one], kind)
+            second = _first(each, [two + three, three + two], kind)
+            if first and second:
+                return _from_lines(first, second)
     unnamed = [c for c in usable if not _is_neutral(c, kind)]
     if len(unnamed) < 3:
         names = ", ".join(entry.name or "?" for entry in analog) or "none"
@@ -91,8 +94,8 @@ def _letters(text: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", text.upper())
 
 
-def _first(usable: list[Channel], letter: str, kind: str) -> Channel | None:
-    return next((c for c in usable if _has_phase(c, letter, kind)), None)
+def _first(usable: list[Channel], letters: list[str], kind: str) -> Channel | None:
+    return next((c for c in usable if any(_has_phase(c, x, kind) for x in letters)), None)
 
 
 def _has_phase(channel: Channel, letter: str, kind: str) -> bool:
@@ -105,15 +108,11 @@ def _has_phase(channel: Channel, letter: str, kind: str) -> bool:
     return any(word.fullmatch(w) for w in (*words, "".join(words)))
 
 
-def _line(letters: Sequence[str], k: int) -> str:
-    first, second = letters[k], letters[(k + 1) % 3]
-    return first + second
-
-
-def _from_lines(lines: list[tuple[int, float]]) -> list[Sum]:
-    """u1 = (u12 - u31) / 3 and so on round."""
+def _from_lines(u12: Channel, u23: Channel) -> list[Sum]:
+    """u1 = (2 u12 + u23) / 3, u2 = (u23 - u12) / 3, u3 = -(u12 + 2 u23) / 3."""
     return [
-        [(lines[k][0], lines[k][1] / 3), (lines[k - 1][0], -lines[k - 1][1] / 3)] for k in range(3)
+        [(u12.index, a * u12.factor / 3), (u23.index, b * u23.factor / 3)]
+        for a, b in ((2, 1), (-1, 1), (-1, -2))
     ]
 
 

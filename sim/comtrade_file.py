@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import comtrade
 import numpy as np
@@ -34,8 +34,20 @@ _MALFORMED = (
 _SAMPLE_BYTES = {"BINARY": 2, "BINARY32": 4, "FLOAT32": 4}
 
 
-def read(path: Path) -> tuple[Floats, float, float]:
-    """(6, n) samples u1 u2 u3 i1 i2 i3 of the first section, its rate, the nominal frequency."""
+class Section(NamedTuple):
+    """The first sampling rate section: values (6, n) of u1 u2 u3 i1 i2 i3 in V and A, the size
+    of their last digit (0 where they are floats), samples per second, the frequency written in
+    the configuration.
+    """
+
+    values: Floats
+    digit: Floats
+    rate: float
+    nominal_hz: float
+
+
+def read(path: Path) -> Section:
+    """Read a whole recording or raise ValueError."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the .cfg file of a COMTRADE recording")
     if path.suffix.lower() != ".cfg":
@@ -79,7 +91,9 @@ def read(path: Path) -> tuple[Floats, float, float]:
         rate = _rate_by_time(np.asarray(recording.time, dtype=float)[:end], dat)
     skews = [channel.skew * 1e-6 * rate for channel in cfg.analog_channels]
     values = np.stack([_combined(analog, skews, channels, dat) for channels in chosen])
-    return values, rate, float(cfg.frequency)
+    a = [0.0 if cfg.ft.upper() == "FLOAT32" else channel.a for channel in cfg.analog_channels]
+    digit = np.array([max(abs(factor * a[k]) for k, factor in channels) for channels in chosen])
+    return Section(values, digit, rate, float(cfg.frequency))
 
 
 def _parser() -> comtrade.Comtrade:

@@ -38,7 +38,8 @@ _SLOWEST_ROW_S = 100e-6
 _FEW_ROWS, _MOST_ROWS = 1 << 15, 1 << 18
 _NEARLY_WHOLE = 1 / 64  # of a cycle, 5.6 degrees
 _MAINS_HZ = (40.0, 70.0)
-_DEAD = 1e-3  # of the largest phase: the last digits of a converter, not a signal
+_CYCLE_POINTS = 1000
+_DEAD = 1e-3  # of the largest phase
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,13 @@ class Recording:
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}: expected a positive number, got {value!r}")
         path = Path(path)
-        samples, rate, nominal_hz = read(path)
+        values, digit, rate, nominal_hz = read(path)
         try:
-            hz = _mains_frequency(samples[0], rate, nominal_hz)
-            wave = _loop(samples, rate, hz)
-            u = wave.u * (nominal / _first_cycle_rms(wave.u, wave, "voltage"))
-            i = wave.i * (amps / _first_cycle_rms(wave.i, wave, "current"))
+            hz = _mains_frequency(values[0], rate, nominal_hz)
+            wave = _loop(values, rate, hz)
+            cycle = wave.grid.loop_s / wave.cycles * rate
+            u = wave.u * (nominal / _first_cycle_rms(values[:3], cycle, digit[0], "voltage"))
+            i = wave.i * (amps / _first_cycle_rms(values[3:], cycle, digit[3], "current"))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         return cls(path.stem, replace(wave, u=u, i=i))
@@ -121,13 +123,19 @@ def _loop(samples: Floats, rate: float, hz: float) -> Wave:
     return Wave(rows[:3], rows[3:], grid, cycles)
 
 
-def _first_cycle_rms(signals: Floats, wave: Wave, what: str) -> float:
-    cycle = signals[:, : wave.grid.rows // wave.cycles]
-    rms = np.std(cycle, axis=1)  # without the recorder's offset, which no transformer passes
-    if not rms[0] > _DEAD * np.max(rms):
+def _first_cycle_rms(signals: Floats, cycle: float, digit: float, what: str) -> float:
+    """Of phase A over its first `cycle` samples, a fraction of one included.
+
+    Without the recorder's offset, which no transformer passes; from the samples rather than the
+    loop, whose beginning rings with a step at the seam.
+    """
+    points = np.arange(_CYCLE_POINTS) * (cycle / _CYCLE_POINTS)
+    rms = np.std(interpolate(signals, points, 1.0), axis=1)
+    if not rms[0] > max(_DEAD * np.max(rms), 2 * digit):
         raise ValueError(
-            f"phase A's {what} is {rms[0]:.3g} over the first mains cycle, the largest of the "
-            f"three {np.max(rms):.3g}: nothing to scale by; choose a recording that begins live"
+            f"phase A's {what} is {rms[0]:.2g} over the first mains cycle, of the three at most "
+            f"{np.max(rms):.2g}, its last digit {digit:.2g}: nothing to scale by; choose a "
+            "recording that begins live"
         )
     return float(rms[0])
 
