@@ -1,74 +1,86 @@
-# The image's `select`. Waits are taken in short pieces, so that the main thread keeps an eye on
-# the air; objects are polled through their ioctl, as on the board.
+# The image's `select`. Objects are polled through their ioctl, as on the board; waits are taken in
+# short pieces, so that the main thread keeps an eye on the air.
 import _clock
-import uselect
-from _threads import is_main
-from micropython import const
+import uselect as _uselect
+from _threads import _is_main
+from micropython import const as _const
 from uselect import POLLERR, POLLHUP, POLLIN, POLLOUT
 
 __all__ = ("POLLERR", "POLLHUP", "POLLIN", "POLLOUT")
-_PIECE_MS = const(10)
+_PIECE_MS = _const(10)
+_STREAM_POLL = _const(3)
 
 
 class _Poll:
-    def __init__(self):
-        self._poll = uselect.poll()
-        self._first = None
+    # Objects with a Python-level ioctl (our sockets) are asked directly: the VM's own poll always
+    # waits a millisecond for them. It serves for the waits, and for native streams (TLS).
 
-    def register(self, *args):
-        self._poll.register(*args)
+    def __init__(self):
+        self._poll = _uselect.poll()
+        self._ours = []
+        self._masks = []
+        self._natives = 0
+        self._next = 0
+
+    def register(self, obj, eventmask=POLLIN | POLLOUT):
+        self._poll.register(obj, eventmask)
+        if obj in self._ours:
+            self._masks[self._ours.index(obj)] = eventmask
+        elif hasattr(obj, "ioctl"):
+            self._ours.append(obj)
+            self._masks.append(eventmask)
+        else:
+            self._natives += 1
 
     def unregister(self, obj):
         self._poll.unregister(obj)
+        if obj in self._ours:
+            at = self._ours.index(obj)
+            self._ours.pop(at)
+            self._masks.pop(at)
+        else:
+            self._natives -= 1
 
     def modify(self, obj, eventmask):
         self._poll.modify(obj, eventmask)
+        if obj in self._ours:
+            self._masks[self._ours.index(obj)] = eventmask
 
     def ipoll(self, timeout=-1, flags=0):
-        # Returns an iterator over callee-owned tuples: this object itself, or the exhausted
-        # native one, which ends without raising.
         if timeout is None:
             timeout = -1
-        poll = self._poll
-        if timeout == 0 or not is_main():
-            self._first = next(poll.ipoll(timeout, flags), None)
-            if timeout == 0:
-                _clock.touch()
-            return self if self._first else poll
         _clock.touch()
+        self._next = 0
+        if timeout == 0 and not self._natives:
+            return self
+        if timeout == 0 or not _is_main():
+            return self._poll.ipoll(timeout, flags)
         _clock.hand_over()
         while True:
             wait = _PIECE_MS if timeout < 0 or timeout > _PIECE_MS else timeout
-            self._first = next(poll.ipoll(wait, flags), None)
+            first = next(self._poll.ipoll(wait, flags), None)
             _clock.resumed()
             if timeout > 0:
                 timeout -= wait
-            if self._first:
-                return self
-            if timeout == 0:
-                return poll
+            if first or timeout == 0:
+                # Whatever was ready still is: asked again, it is listed from the start.
+                return self._poll.ipoll(0, flags) if self._natives else self
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        first = self._first
-        if first is None:
-            raise StopIteration
-        # The native tuple is reused for the next: hand out this one before fetching it.
-        self._first = _AGAIN
-        if first is _AGAIN:
-            first = next(self._poll, None)
-            if first is None:
-                self._first = None
-                raise StopIteration
-        return first
+        while self._next < len(self._ours):
+            at = self._next
+            self._next = at + 1
+            obj = self._ours[at]
+            event = obj.ioctl(_STREAM_POLL, self._masks[at])
+            if event:
+                return (obj, event)
+        raise StopIteration
 
     def poll(self, timeout=-1):
         return [(obj, event) for obj, event in self.ipoll(timeout)]
-
-
-_AGAIN = (None, 0)
 
 
 def poll():
