@@ -7,10 +7,11 @@
     plant.truth()        -> {"i", "u", "p", "q", "s", "pf": [3 x float or None], "f"}: what the
                             meter should say, with clamp k and voltage k taken as phase k
     plant.calibration()  -> the calibration of /factory.json for this very board
-    plant.render()       -> plant.bin for the simulated board (see below)
+    plant.render()       -> plant.bin for the simulated board (format: sim/loop.py)
     plant.adc_reader(36, time).read_u16()                # on CPython, in virtual time
     plant.readers(time)  -> the six, in channel order i1 i2 i3 u1 u2 u3
     plant.scans(n)       -> (n, 6) codes of n back-to-back scans at once, for benches
+    Plant(recording=Recording.load("feeder.cfg"))        # in place of steady mains
 
 Fields of `set()`; all are kept until set again, a bad one is a ValueError and changes nothing:
 
@@ -25,8 +26,6 @@ Fields of `set()`; all are kept until set again, a bad one is a ValueError and c
 | harmonics | {"u": {...}, "i": {...}}, order 2..40 -> share of the fundamental (0..1), or [share, degrees]; all phases alike; u and i stay the RMS of the whole |
 | noise_lsb | standard deviation of the converter's noise, 0..50 LSB |
 | spikes | share of conversions (0..0.1) hit by a jump of 50-100 LSB, as reported with Wi-Fi on (github.com/espressif/esp-idf/issues/8266) |
-
-The format of plant.bin is written in sim/loop.py.
 """
 # ruff: noqa: E501 (the table above)
 
