@@ -13,6 +13,9 @@ those of docs/hardware.md. The converter's numbers are Espressif's for the class
   +-6 % from chip to chip, INL at most +-12 LSB, DNL at most +-7 LSB (ESP32 data sheet,
   "Analog-to-Digital Converter"). Those INL and DNL figures are bounds over the whole curve;
   typical chips bend gently, which is what is modelled here.
+
+Not modelled: the clamps' lead and ratio growing at small currents, saturating cores (the
+converter clips long before), drift with temperature.
 """
 
 from __future__ import annotations
