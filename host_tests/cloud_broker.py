@@ -234,11 +234,11 @@ class UplinkDevice:
     def words(self) -> str:
         return "".join(self.noise.queue)
 
-    def end(self) -> dict:
-        """Stops it and returns its last words: counts, and a crash if there was one."""
+    def end(self, end: object = True) -> dict:
+        """Stops it and returns its last words: counts, heap. A crash fails the test."""
         if self.process.poll() is None:
             with contextlib.suppress(OSError):
-                self.order(end=True)
+                self.order(end=end)
         self.process.wait(PATIENCE_S)
         last = wait_for(lambda: self.events and self.events[-1])
         assert last.get("end"), self.words()

@@ -8,7 +8,6 @@ import socket as _socket
 
 hosts = {}  # name -> list of ip; a name that is missing cannot be looked up
 redirect = {}  # ip -> ip on this machine
-lookups = []
 
 
 class socket:
@@ -33,7 +32,6 @@ class socket:
 
 
 def getaddrinfo(host, port):
-    lookups.append(host)
     if host[0].isdigit():
         found = [host]
     elif host in hosts:

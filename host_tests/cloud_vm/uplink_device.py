@@ -2,7 +2,8 @@
 
 argv[1]: JSON {"host", "port", "tls", "hosts", "ca", "speed", "clock"}; time runs `speed` times
 as fast, so that a deadline of 8 s takes one. Prints a line of JSON for every change of state;
-takes lines of JSON on stdin: {"link": "lan"|null, "ip", "provider", "info", "stop", "end"}.
+takes lines of JSON on stdin: {"link": "lan"|null, "ip", "provider", "info", "stop", "end"}; "end":
+"collected" ends the thread first.
 """
 
 import _thread
@@ -63,6 +64,7 @@ def tell(**what):
 
 
 time = FastTime()
+Log.kept = 4  # its filling up shall not look like growth
 desk.hosts.update(config.get("hosts", {}))
 desk.redirect.update(config.get("redirect", {}))
 link = Part(interface=config.get("link", "wifi"), ip="192.168.1.57")
@@ -116,40 +118,47 @@ def obey(order):
         uplink.stop(order["stop"])
 
 
-_thread.stack_size(128 * 1024)
-_thread.start_new_thread(uplink.run, ())
-orders = select.poll()
-orders.register(sys.stdin, select.POLLIN)
-state = None
-seq = 0
-next_ms = time.ticks_ms()
-stalest_ms = 0
-while True:
-    if state != uplink.state:
-        state = uplink.state
-        tell(state=state)
-    if time.ticks_diff(time.ticks_ms(), next_ms) >= 0:
-        next_ms = time.ticks_add(next_ms, 1000)
-        queue.put(measurement(seq))
-        seq += 1
-    stale_ms = time.ticks_diff(time.ticks_ms(), uplink.alive_ms)
-    stalest_ms = max(stalest_ms, stale_ms)
-    if orders.poll(0):
-        order = json.loads(sys.stdin.readline() or '{"end": true}')
-        if "end" in order:
-            break
-        obey(order)
-    real.sleep_ms(2)
-gc.collect()
-tell(
-    end=True,
-    made=seq,
-    published=uplink.published,
-    dropped=queue.dropped,
-    waiting=len(queue),
-    connections=uplink.connections,
-    lookups=len(desk.lookups),
-    stalest_ms=stalest_ms,
-    crash=repr(uplink.crash) if uplink.crash else None,
-    heap=gc.mem_alloc(),
-)
+def run():
+    # A function: the VM has no interpreter lock, so no global may appear while the thread runs.
+    state = None
+    seq = 0
+    stalest_ms = 0
+    orders = select.poll()
+    orders.register(sys.stdin, select.POLLIN)
+    next_ms = time.ticks_ms()
+    _thread.stack_size(128 * 1024)
+    _thread.start_new_thread(uplink.run, ())
+    while True:
+        if state != uplink.state:
+            state = uplink.state
+            tell(state=state)
+        if time.ticks_diff(time.ticks_ms(), next_ms) >= 0:
+            next_ms = time.ticks_add(next_ms, 1000)
+            queue.put(measurement(seq))
+            seq += 1
+        stalest_ms = max(stalest_ms, time.ticks_diff(time.ticks_ms(), uplink.alive_ms))
+        if orders.poll(0):
+            order = json.loads(sys.stdin.readline() or '{"end": true}')
+            if "end" in order:
+                break
+            obey(order)
+        real.sleep_ms(2)
+    if order["end"] == "collected":
+        uplink.stop("restart")
+        while uplink.state != "off":
+            real.sleep_ms(2)
+    gc.collect()
+    tell(
+        end=True,
+        made=seq,
+        published=uplink.published,
+        dropped=queue.dropped,
+        waiting=len(queue),
+        connections=uplink.connections,
+        stalest_ms=stalest_ms,
+        crash=repr(uplink.crash) if uplink.crash else None,
+        heap=gc.mem_alloc(),
+    )
+
+
+run()

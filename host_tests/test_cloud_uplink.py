@@ -1,0 +1,223 @@
+"""How the uplink finds its way: names, addresses, links, the clock, commands to come."""
+
+import pytest
+from cloud_bench import VMS
+from cloud_broker import Broker, UplinkDevice, wait_for
+
+pytestmark = pytest.mark.parametrize("vm", VMS)
+
+
+def good(connection):
+    connection.serve()
+
+
+def named(broker, name):
+    return [
+        packet
+        for connection in broker.connections
+        for packet in connection.packets
+        if packet.kind == 3 and packet.name == name
+    ]
+
+
+def test_the_introduction_has_everything_the_contract_says(vm, tmp_path):
+    with Broker(good) as broker, UplinkDevice(vm, tmp_path, port=broker.port):
+        wait_for(lambda: named(broker, "info"))
+        (connection,) = broker.connections
+        body = connection.packets[0].body
+    assert body[:10] == b"\x00\x04MQTT\x04\xee\x00\x08"  # 3.1.1; clean, will QoS 1 kept; 8 s
+    texts = []
+    at = 10
+    while at < len(body):
+        size = int.from_bytes(body[at : at + 2], "big")
+        texts.append(body[at + 2 : at + 2 + size].decode())
+        at += 2 + size
+    client_id, will_topic, will, user, password = texts
+    assert client_id == "ampguard-AG100042317G"
+    assert will_topic == "ampguard/AG100042317G/status"
+    assert will == '{"v":1,"online":false,"ts":null,"reason":"lost"}'
+    assert user == "AG100042317G"
+    assert len(password) == 64
+    assert [p.name for p in connection.packets[1:] if p.kind == 3 and p.qos] == ["status", "info"]
+
+
+def test_all_addresses_of_a_name_are_tried(vm, tmp_path):
+    hosts = {"broker.lan": ["127.0.0.9", "127.0.0.1"]}
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, host="broker.lan", hosts=hosts) as device,
+    ):
+        device.wait_state("online")
+
+
+def test_the_name_is_looked_up_anew_each_time(vm, tmp_path):
+    hosts = {"broker.lan": ["127.0.0.9"]}
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, host="broker.lan", hosts=hosts) as device,
+    ):
+        assert "127.0.0.9" in device.wait_state("failed")["state"]
+        device.order(hosts={})
+        device.wait_state("failed: the name broker.lan could not be looked up")
+        device.order(hosts={"broker.lan": ["127.0.0.1"]})
+        device.wait_state("online")
+
+
+def test_plain_text_to_the_internet_is_refused_and_it_is_said(vm, tmp_path):
+    with (
+        Broker(good) as broker,
+        UplinkDevice(
+            vm,
+            tmp_path,
+            port=broker.port,
+            host="broker.example",
+            hosts={"broker.example": ["203.0.113.7"]},
+            redirect={"203.0.113.7": "127.0.0.1"},
+        ) as device,
+    ):
+        state = device.wait_state("failed")["state"]
+        device.end()
+        assert "plain text is refused" in state
+        assert "203.0.113.7" in state
+        assert not broker.connections
+
+
+def test_without_a_network_nothing_is_tried_and_with_one_at_once(vm, tmp_path):
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, link=None) as device,
+    ):
+        device.wait_state("off")
+        assert not broker.connections
+        device.order(link="lan")
+        device.wait_state("online")
+        had = len(device.events)
+        device.order(link=None)
+        device.wait_state("off", after=had)
+        device.order(link="wifi")
+        device.wait_state("online", after=had)
+        assert device.end()["connections"] == 2
+
+
+def test_another_address_of_the_device_means_another_connection(vm, tmp_path):
+    with Broker(good) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        wait_for(lambda: named(broker, "info"))
+        device.order(ip="10.1.2.3")
+        wait_for(lambda: len(broker.connections) == 2 and broker.connections[0].ended)
+        offline = [p.payload for p in named(broker, "status") if not p.payload["online"]]
+        assert [status["reason"] for status in offline] == ["moving"]
+
+
+def test_another_broker_is_served_as_soon_as_it_is_set(vm, tmp_path):
+    with (
+        Broker(good) as first,
+        Broker(good) as second,
+        UplinkDevice(vm, tmp_path, port=first.port) as device,
+    ):
+        wait_for(lambda: named(first, "measurement"))
+        device.order(provider={"host": "127.0.0.1", "port": second.port, "tls": False})
+        wait_for(lambda: named(second, "measurement"))
+
+
+def test_a_device_does_not_wait_out_its_patience_when_the_network_changes(vm, tmp_path):
+    def rejects(connection):
+        connection.receive()
+        connection.send(b"\x20\x02\x00\x05")
+
+    with (
+        Broker(rejects, rejects, rejects, good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, speed=1) as device,
+    ):
+        device.wait_state("failed")
+        for n in range(3):
+            device.order(ip=f"10.0.0.{n + 2}")
+            wait_for(lambda n=n: len(broker.connections) == n + 2)
+        device.wait_state("online")
+        assert device.events[-1]["t"] < 5000
+
+
+def test_plain_text_does_not_wait_for_the_time(vm, tmp_path):
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, clock=False),
+    ):
+        assert wait_for(lambda: named(broker, "status"))[0].payload["ts"] is None
+
+
+def test_tls_waits_for_the_time_and_says_so(vm, tmp_path):
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, clock=False, tls=True) as device,
+    ):
+        state = device.wait_state("failed")["state"]
+        device.end()
+        assert "time is not known" in state
+        assert "nobody answers" in state
+        assert not broker.connections
+
+
+def test_info_is_told_again_when_something_changed_but_not_for_a_weaker_signal(vm, tmp_path):
+    with Broker(good) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        wait_for(lambda: named(broker, "info"))
+        device.order(info={"rssi": -65})
+        device.order(info={"firmware": "0.2.0"})
+        wait_for(lambda: len(named(broker, "info")) == 2)
+        device.order(info={"rssi": -75})
+        wait_for(lambda: len(named(broker, "info")) == 3)
+        rssi = [packet.payload["rssi"] for packet in named(broker, "info")]
+        assert rssi == [-60, -60, -75]
+
+
+def test_an_unacknowledged_message_is_sent_again_with_dup_and_the_same_id(vm, tmp_path):
+    def forgets_one(connection):
+        connection.accept()
+        while True:
+            packet = connection.receive()
+            if packet.kind == 3 and packet.qos and not packet.operation & 8:
+                continue
+            connection.answer(packet)
+
+    with Broker(forgets_one) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        wait_for(lambda: len(named(broker, "info")) == 2)
+        first, second = named(broker, "status")
+        assert device.end()["connections"] == 1
+    assert (first.operation & 8, second.operation & 8) == (0, 8)
+    assert first.body == second.body
+
+
+def test_live_measurements_go_on_while_an_acknowledgement_is_missing(vm, tmp_path):
+    def forgets_all(connection):
+        connection.accept()
+        while True:
+            packet = connection.receive()
+            if packet.kind == 12:
+                connection.answer(packet)
+
+    with (
+        Broker(forgets_all, good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port) as device,
+    ):
+        device.wait_state("failed")
+        sent = [p for p in broker.connections[0].packets if p.kind == 3 and not p.qos]
+    assert len(sent) >= 6
+
+
+def test_a_quiet_broker_is_asked_whether_it_lives(vm, tmp_path):
+    with Broker(good) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        wait_for(lambda: [p for c in broker.connections for p in c.packets if p.kind == 12][2:])
+        assert device.end()["connections"] == 1
+
+
+def test_memory_does_not_grow_over_many_connections(vm, tmp_path):
+    def short(connection):
+        connection.serve(until=lambda: len(connection.packets) > 3)
+
+    heaps = []
+    for connections in (8, 24):
+        with (
+            Broker(short) as broker,
+            UplinkDevice(vm, tmp_path, port=broker.port, speed=20) as device,
+        ):
+            wait_for(lambda b=broker, n=connections: len(b.connections) >= n)
+            heaps.append(device.end("collected")["heap"])
+    assert heaps[1] - heaps[0] < 1024, heaps
