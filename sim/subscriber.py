@@ -24,7 +24,7 @@ _RETRY_S = 0.3  # a device must not come back unseen
 _POLL_S = 0.1
 _CONNACK_S = 3
 _KEEPALIVE_S = 10
-_REPLAY_S = 2  # a broker sends its retained messages right after SUBACK
+_REPLAY_S = 0.5  # a broker sends its retained messages right after SUBACK
 _SEND_RETAINED, _DO_NOT_SEND_RETAINED = 0, 2
 _UNSUPPORTED_VERSION = 132
 
@@ -75,7 +75,7 @@ class Subscriber:
             self._attend()
             if not self._away and not self._ending.is_set():
                 self._away = True
-                self._tell(self._say, f"broker {self._host}:{self._port} does not answer; waiting")
+                self._tell(self._say, f"{self._host}:{self._port} does not answer; waiting")
             self._ending.wait(_RETRY_S)
 
     def _attend(self) -> None:
@@ -114,7 +114,7 @@ class Subscriber:
         unsupported = answer is not None and answer.value == _UNSUPPORTED_VERSION
         if self._protocol == _V5 and not self._served and (unsupported or self._refused > 1):
             self._protocol = _V3
-            words = "the broker speaks only MQTT 3.1.1: live messages show as not retained"
+            words = "speaks only MQTT 3.1.1: live messages show as not retained"
             self._tell(self._say, words)
 
     def _subscribe(self, client: mqtt.Client) -> None:
@@ -130,7 +130,7 @@ class Subscriber:
         self._subscribed_at = time.monotonic()
         if self._away:
             self._away = False
-            self._tell(self._say, f"broker {self._host}:{self._port} answers")
+            self._tell(self._say, f"{self._host}:{self._port} answers")
         self._tell(self._ready.set)
 
     def _heard(self, m: mqtt.MQTTMessage) -> None:

@@ -88,7 +88,6 @@ class Screen(View):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.refresh()
         self._live.stop()
 
     def _line(self, words: str) -> None:

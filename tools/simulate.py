@@ -115,7 +115,8 @@ class Simulation:
                 tasks.append(self._deadline(self.options.for_s))
             tasks.append(self._install() if self.options.provision else self._leave_it())
             running = [asyncio.create_task(task) for task in tasks]
-            stack.callback(lambda: [task.cancel() for task in running])
+            for task in running:
+                stack.callback(task.cancel)
             for task in running:
                 task.add_done_callback(self._failed)
             return await self._end
@@ -138,8 +139,10 @@ class Simulation:
     # What comes in.
 
     def _event(self, event: dict[str, Any]) -> None:
+        if self._silent:
+            return
         words = self.story.event(event)
-        if words and not self._silent:
+        if words:
             self.view.say("board", words)
         if self.story.access_point is None and self.air.stations:
             self.air.set(stations=0)
@@ -247,6 +250,7 @@ class Simulation:
             self._silent = True
             if words:
                 self._say(words)
+            self.view.refresh()
             self._end.set_result(code)
 
 
