@@ -14,7 +14,6 @@ class TaskQueue:
 
     def push(self, task, key=None):
         task.data = None
-        task.data = None
         task.ph_key = ticks_ms() if key is None else key
         tasks = self._tasks
         at = len(tasks)

@@ -10,7 +10,7 @@ _ENTER = compile("_function(*_args, **_kwargs)", "thread", "exec")
 _stack = 0
 
 
-def is_main():
+def _is_main():
     return "_function" not in locals()
 
 

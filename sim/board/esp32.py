@@ -1,22 +1,23 @@
 # The image's `esp32`: what the firmware may use of it (ports/esp32/esp32_nvs.c, modesp32.c).
 # NVS lives in a file beside the flash folder, as it lives in a partition of its own.
-import json
+import json as _json
 
-from _board import HOST, config
-from micropython import const
+from _board import HOST as _HOST
+from _board import config as _config
+from micropython import const as _const
 
 HEAP_DATA = 4
 HEAP_EXEC = 1
-_NOT_FOUND = const(-4354)  # ESP_ERR_NVS_NOT_FOUND
-_INVALID_NAME = const(-4358)
-_INVALID_LENGTH = const(-4364)
-_KEY_TOO_LONG = const(-4361)
-_path = config.get("nvs")
+_NOT_FOUND = _const(-4354)  # ESP_ERR_NVS_NOT_FOUND
+_INVALID_NAME = _const(-4358)
+_INVALID_LENGTH = _const(-4364)
+_KEY_TOO_LONG = _const(-4361)
+_path = _config.get("nvs")
 _spaces = {}
 if _path:
     try:
-        with HOST.open(_path, "r") as f:
-            _spaces = json.load(f)
+        with _HOST.open(_path, "r") as f:
+            _spaces = _json.load(f)
     except OSError:
         pass
 
@@ -26,10 +27,10 @@ def _error(code, name):
 
 
 class NVS:
-    def __init__(self, namespace):
-        if not 0 < len(namespace) <= 15:
+    def __init__(self, _namespace):
+        if not 0 < len(_namespace) <= 15:
             raise _error(_INVALID_NAME, "ESP_ERR_NVS_INVALID_NAME")
-        self._values = _spaces.setdefault(namespace, {})
+        self._values = _spaces.setdefault(_namespace, {})
 
     def _get(self, kind, key):
         if len(key) > 15:
@@ -45,35 +46,35 @@ class NVS:
         self._values[kind + key] = value
         if _path:
             # Every set is written at once on the board too; commit() only makes it certain.
-            with HOST.open(_path + ".new", "w") as f:
-                json.dump(_spaces, f)
-            HOST.rename(_path + ".new", _path)
+            with _HOST.open(_path + ".new", "w") as f:
+                _json.dump(_spaces, f)
+            _HOST.rename(_path + ".new", _path)
 
-    def set_i32(self, key, value):
-        if not -0x80000000 <= value <= 0x7FFFFFFF:
+    def set_i32(self, _key, _value):
+        if not -0x80000000 <= _value <= 0x7FFFFFFF:
             raise OverflowError("overflow converting long int to machine word")
-        self._set("i", key, value)
+        self._set("i", _key, _value)
 
-    def get_i32(self, key):
-        return self._get("i", key)
+    def get_i32(self, _key):
+        return self._get("i", _key)
 
-    def set_blob(self, key, value):
-        if isinstance(value, str):
-            value = value.encode()
-        self._set("b", key, bytes(value).hex())
+    def set_blob(self, _key, _value):
+        if isinstance(_value, str):
+            _value = _value.encode()
+        self._set("b", _key, bytes(_value).hex())
 
-    def get_blob(self, key, buffer):
-        value = bytes.fromhex(self._get("b", key))
-        if len(value) > len(buffer):
+    def get_blob(self, _key, _buffer):
+        value = bytes.fromhex(self._get("b", _key))
+        if len(value) > len(_buffer):
             raise _error(_INVALID_LENGTH, "ESP_ERR_NVS_INVALID_LENGTH")
-        buffer[: len(value)] = value
+        _buffer[: len(value)] = value
         return len(value)
 
-    def erase_key(self, key):
+    def erase_key(self, _key):
         found = False
         for kind in "ib":
-            if kind + key in self._values:
-                del self._values[kind + key]
+            if kind + _key in self._values:
+                del self._values[kind + _key]
                 found = True
         if not found:
             raise _error(_NOT_FOUND, "ESP_ERR_NVS_NOT_FOUND")
@@ -81,9 +82,9 @@ class NVS:
 
     def commit(self):
         if _path:
-            with HOST.open(_path + ".new", "w") as f:
-                json.dump(_spaces, f)
-            HOST.rename(_path + ".new", _path)
+            with _HOST.open(_path + ".new", "w") as f:
+                _json.dump(_spaces, f)
+            _HOST.rename(_path + ".new", _path)
 
 
 class Partition:
@@ -92,8 +93,8 @@ class Partition:
     TYPE_APP = 0
     TYPE_DATA = 1
 
-    def __init__(self, id):
-        if id not in (Partition.BOOT, Partition.RUNNING, "factory"):
+    def __init__(self, _id):
+        if _id not in (Partition.BOOT, Partition.RUNNING, "factory"):
             raise OSError(2)
 
     @staticmethod
@@ -110,10 +111,6 @@ def idf_heap_info(capabilities):
     if capabilities == HEAP_DATA:
         return [(169000, 96000, 65536, 81000)]
     return [(113840, 84000, 47104, 84000)]
-
-
-def mcu_temperature():
-    return 41
 
 
 def raw_temperature():

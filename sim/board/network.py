@@ -2,9 +2,10 @@
 # same states, codes, refusals and delays. Everything the radio does is an event for the host.
 import _clock
 import _net
-import utime
-from _board import config, emit
-from micropython import const
+import utime as _utime
+from _board import config as _config
+from _board import emit as _emit
+from micropython import const as _const
 
 STA_IF = 0
 AP_IF = 1
@@ -42,18 +43,18 @@ ETH_CONNECTED = 3
 ETH_DISCONNECTED = 4
 ETH_GOT_IP = 5
 
-_OLD = config.get("image", "1.29.0") < "1.24"
-_SCAN_MS = const(2200)
-_SEARCH_MS = const(2400)
-_JOIN_MS = const(1500)
-_DHCP_MS = const(500)
-_REFUSE_MS = const(2500)
-_AUTONEGOTIATE_MS = const(1200)
-_BEACON_TIMEOUT_MS = const(600)
+_OLD = _config.get("image", "1.29.0") < "1.24"
+_SCAN_MS = _const(2200)
+_SEARCH_MS = _const(2400)
+_JOIN_MS = _const(1500)
+_DHCP_MS = _const(500)
+_REFUSE_MS = _const(2500)
+_AUTONEGOTIATE_MS = _const(1200)
+_BEACON_TIMEOUT_MS = _const(600)
 
 _hostname = "mpy-esp32"
 _country = "XX"
-_MAC = bytes.fromhex(config.get("mac", "3c8a1f5e2b40"))
+_MAC = bytes.fromhex(_config.get("mac", "3c8a1f5e2b40"))
 
 
 def _invalid_argument():
@@ -134,14 +135,13 @@ class _Interface:
             raise OSError("Wifi Not Started")
         ip, netmask, gateway = self._ip, self._netmask, self._gateway
         for key, value in kwargs.items():
-            if key == "addr4":
-                if isinstance(value, str):
-                    value, slash, bits = value.partition("/")
-                    if slash:
-                        netmask = _mask(int(bits))
-                    ip = _address(value)
-                else:
-                    ip, netmask = _address(value[0]), _address(value[1])
+            if key == "addr4" and isinstance(value, str):
+                ip, slash, bits = value.partition("/")
+                _address(ip)
+                if slash:
+                    netmask = _mask(int(bits))
+            elif key == "addr4":
+                ip, netmask = _address(value[0]), _address(value[1])
             elif key == "gw4":
                 gateway = _address(value)
             elif key != "dhcp4" or self._serves:
@@ -318,7 +318,7 @@ class _Station(WLAN):
         if not on:
             self._leave(8)
             self._wanted = False
-        emit(ev="sta", active=on)
+        _emit(ev="sta", active=on)
 
     def _apply(self, new):
         if "reconnects" in new:
@@ -346,7 +346,7 @@ class _Station(WLAN):
             self._leave(8)
         self._tries = 0
         self._wanted = True
-        emit(ev="sta", connecting=self._ssid)
+        _emit(ev="sta", connecting=self._ssid)
         self._try()
 
     def disconnect(self):
@@ -359,7 +359,7 @@ class _Station(WLAN):
         if _net.sta_ip:
             _net.sta_ip = None
             _net.sta_epoch += 1
-            emit(ev="sta", ip=None, reason=reason)
+            _emit(ev="sta", ip=None, reason=reason)
         if self._step:
             self._reason = reason
         self._step = 0
@@ -387,19 +387,19 @@ class _Station(WLAN):
                 else:
                     self._outcome = int(words[6])
                     wait = _REFUSE_MS
-        self._due = utime.ticks_add(utime.ticks_ms(), wait)
+        self._due = _utime.ticks_add(_utime.ticks_ms(), wait)
 
     def _watch(self):
         step = self._step
         if step == 0:
             return
-        now = utime.ticks_ms()
+        now = _utime.ticks_ms()
         if step == 4:
             if not _net.wifi_in_the_air():
                 self._step = 5
-                self._due = utime.ticks_add(now, _BEACON_TIMEOUT_MS)
+                self._due = _utime.ticks_add(now, _BEACON_TIMEOUT_MS)
             return
-        if utime.ticks_diff(now, self._due) < 0:
+        if _utime.ticks_diff(now, self._due) < 0:
             return
         if step == 5:
             if _net.wifi_in_the_air():
@@ -408,7 +408,7 @@ class _Station(WLAN):
             self._outcome = 200
         if step == 2 and _net.wifi_in_the_air():
             self._step = 3
-            self._due = utime.ticks_add(now, _DHCP_MS)
+            self._due = _utime.ticks_add(now, _DHCP_MS)
             if _net.ap_active and _ap._chan != self._chan:
                 _ap._tell(moved=True)
             return
@@ -419,7 +419,7 @@ class _Station(WLAN):
                 for words in _net.world("lease", "wifi"):
                     self._ip = words[0]
                 _net.sta_ip = self._ip
-                emit(ev="sta", ip=self._ip, ssid=self._ssid)
+                _emit(ev="sta", ip=self._ip, ssid=self._ssid)
                 return
             self._outcome = 200
         self._lost(self._outcome or 201)
@@ -427,7 +427,7 @@ class _Station(WLAN):
     def _lost(self, reason):
         self._leave(reason)
         self._reason = reason
-        emit(ev="sta", lost=reason)
+        _emit(ev="sta", lost=reason)
         if not self._wanted:
             return
         if self._reconnects:
@@ -519,7 +519,7 @@ class _AccessPoint(WLAN):
         self._tell()
 
     def _tell(self, moved=False):
-        emit(
+        _emit(
             ev="ap",
             active=_net.ap_active,
             ssid=self._ssid,
@@ -609,8 +609,8 @@ class _Lan(_Interface):
                 self._down(ETH_STOPPED)
             else:
                 self._state = ETH_STARTED
-                self._due = utime.ticks_add(utime.ticks_ms(), _AUTONEGOTIATE_MS)
-            emit(ev="lan", active=self._on)
+                self._due = _utime.ticks_add(_utime.ticks_ms(), _AUTONEGOTIATE_MS)
+            _emit(ev="lan", active=self._on)
         return self._on
 
     def _down(self, state):
@@ -618,26 +618,26 @@ class _Lan(_Interface):
         if _net.lan_ip:
             _net.lan_ip = None
             _net.lan_epoch += 1
-            emit(ev="lan", ip=None)
+            _emit(ev="lan", ip=None)
 
     def _watch(self):
         if not self._on:
             return
-        now = utime.ticks_ms()
+        now = _utime.ticks_ms()
         if not _net.cable_is_in():
             if self._state in (ETH_CONNECTED, ETH_GOT_IP):
                 self._down(ETH_DISCONNECTED)
-            self._due = utime.ticks_add(now, _AUTONEGOTIATE_MS)
-        elif utime.ticks_diff(now, self._due) >= 0:
+            self._due = _utime.ticks_add(now, _AUTONEGOTIATE_MS)
+        elif _utime.ticks_diff(now, self._due) >= 0:
             if self._state in (ETH_STARTED, ETH_DISCONNECTED):
                 self._state = ETH_CONNECTED
-                self._due = utime.ticks_add(now, _DHCP_MS)
+                self._due = _utime.ticks_add(now, _DHCP_MS)
             elif self._state == ETH_CONNECTED:
                 self._state = ETH_GOT_IP
                 for words in _net.world("lease", "lan"):
                     self._ip = words[0]
                 _net.lan_ip = self._ip
-                emit(ev="lan", ip=self._ip)
+                _emit(ev="lan", ip=self._ip)
 
     def isconnected(self):
         return self._on and self._state == ETH_GOT_IP
@@ -700,7 +700,7 @@ def _watch():
         _lan._watch()
 
 
-if config.get("chip", "esp32") == "esp32":
+if _config.get("chip", "esp32") == "esp32":
     LAN = _LAN
 else:
     del PHY_LAN8710, PHY_LAN8720, PHY_IP101, PHY_RTL8201, PHY_DP83848, PHY_KSZ8041, PHY_KSZ8081

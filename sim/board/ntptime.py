@@ -1,31 +1,30 @@
 # The image's `ntptime`: asks the world's clock (the host's, shifted by air.bin) for the time.
+import errno as _errno
+import time as _time
+
 import _clock
 import _net
-import utime
-from errno import ETIMEDOUT
+import machine as _machine
+import socket as _socket
+import utime as _utime
 
 host = "pool.ntp.org"
 timeout = 1
 
 
 def time():
-    import socket
-
-    socket.getaddrinfo(host, 123)
+    _socket.getaddrinfo(host, 123)
     left = int(timeout * 1000)
     while not _net.ntp_answers():
         if left <= 0:
-            raise OSError(ETIMEDOUT)
+            raise OSError(_errno.ETIMEDOUT)
         _clock.nap(20)
         left -= 20
     _clock.nap(20)
-    return utime.time_ns() // 1000000000 - 946684800 + _net.world_clock_offset()
+    return _utime.time_ns() // 1000000000 - 946684800 + _net.world_clock_offset()
 
 
 def settime():
     t = time()
-    import machine
-    import time as _time
-
     tm = _time.gmtime(t)
-    machine.RTC().datetime((tm[0], tm[1], tm[2], tm[6] + 1, tm[3], tm[4], tm[5], 0))
+    _machine.RTC().datetime((tm[0], tm[1], tm[2], tm[6] + 1, tm[3], tm[4], tm[5], 0))

@@ -1,8 +1,8 @@
 # The image's `os`: files, and what the board says it is.
-from collections import namedtuple
+from collections import namedtuple as _namedtuple
 
-import uos
-from _board import config
+import uos as _uos
+from _board import config as _config
 from uos import (
     VfsFat,
     VfsLfs2,
@@ -41,12 +41,12 @@ __all__ = (
     "unlink",
 )
 
-_Uname = namedtuple("uname", ("sysname", "nodename", "release", "version", "machine"))
-_CHIP = {"esp32": "ESP32", "esp32s3": "ESP32S3", "esp32c3": "ESP32C3"}[config.get("chip", "esp32")]
+_Uname = _namedtuple("uname", ("sysname", "nodename", "release", "version", "machine"))
+_CHIP = _config.get("chip", "esp32").upper()
 
 
 def uname():
-    image = config.get("image", "1.29.0")
+    image = _config.get("image", "1.29.0")
     return _Uname(
         "esp32",
         "esp32",
@@ -57,7 +57,7 @@ def uname():
 
 
 def urandom(n):
-    return uos.urandom(n)
+    return _uos.urandom(n)
 
 
 def sync():

@@ -46,25 +46,25 @@ class _Poll:
         if obj in self._ours:
             self._masks[self._ours.index(obj)] = eventmask
 
-    def ipoll(self, timeout=-1, flags=0):
-        if timeout is None:
-            timeout = -1
+    def ipoll(self, _timeout=-1, _flags=0):
+        if _timeout is None:
+            _timeout = -1
         _clock.touch()
         self._next = 0
-        if timeout == 0 and not self._natives:
+        if _timeout == 0 and not self._natives:
             return self
-        if timeout == 0 or not _is_main():
-            return self._poll.ipoll(timeout, flags)
+        if _timeout == 0 or not _is_main():
+            return self._poll.ipoll(_timeout, _flags)
         _clock.hand_over()
         while True:
-            wait = _PIECE_MS if timeout < 0 or timeout > _PIECE_MS else timeout
-            first = next(self._poll.ipoll(wait, flags), None)
+            wait = _PIECE_MS if _timeout < 0 or _timeout > _PIECE_MS else _timeout
+            first = next(self._poll.ipoll(wait, _flags), None)
             _clock.resumed()
-            if timeout > 0:
-                timeout -= wait
-            if first or timeout == 0:
+            if _timeout > 0:
+                _timeout -= wait
+            if first or _timeout == 0:
                 # Whatever was ready still is: asked again, it is listed from the start.
-                return self._poll.ipoll(0, flags) if self._natives else self
+                return self._poll.ipoll(0, _flags) if self._natives else self
 
     def __iter__(self):
         return self
@@ -79,23 +79,23 @@ class _Poll:
                 return (obj, event)
         raise StopIteration
 
-    def poll(self, timeout=-1):
-        return [(obj, event) for obj, event in self.ipoll(timeout)]
+    def poll(self, _timeout=-1):
+        return [(obj, event) for obj, event in self.ipoll(_timeout)]
 
 
 def poll():
     return _Poll()
 
 
-def select(rlist, wlist, xlist, timeout=None):
+def select(_rlist, _wlist, _xlist, _timeout=None):
     p = _Poll()
     masks = {}
-    for objs, mask in ((rlist, POLLIN), (wlist, POLLOUT), (xlist, POLLERR | POLLHUP)):
+    for objs, mask in ((_rlist, POLLIN), (_wlist, POLLOUT), (_xlist, POLLERR | POLLHUP)):
         for obj in objs:
             masks[id(obj)] = (obj, masks.get(id(obj), (obj, 0))[1] | mask)
     for obj, mask in masks.values():
         p.register(obj, mask)
-    ready = p.poll(-1 if timeout is None else int(timeout * 1000))
+    ready = p.poll(-1 if _timeout is None else int(_timeout * 1000))
     return (
         [o for o, e in ready if e & POLLIN],
         [o for o, e in ready if e & POLLOUT],

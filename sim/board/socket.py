@@ -3,30 +3,18 @@
 # :53 of the access point appear on ports of 127.0.0.1 that the configuration names.
 #
 # Stricter than lwIP in one thing: binding to an address the board does not have fails.
-import io
-import struct
+import errno as _errno
+import io as _io
+import struct as _struct
 
 import _clock
 import _net
-import uselect
-import usocket
-import utime
-from _board import config, emit
-from errno import (
-    EADDRINUSE,
-    EAGAIN,
-    EALREADY,
-    EBADF,
-    ECONNABORTED,
-    ECONNREFUSED,
-    ECONNRESET,
-    EHOSTUNREACH,
-    EINPROGRESS,
-    EINVAL,
-    ENOTCONN,
-    ETIMEDOUT,
-)
-from micropython import const
+import uselect as _uselect
+import usocket as _usocket
+import utime as _utime
+from _board import config as _config
+from _board import emit as _emit
+from micropython import const as _const
 
 AF_INET = 2
 AF_INET6 = 10
@@ -45,29 +33,29 @@ TCP_NODELAY = 1
 MSG_PEEK = 1
 MSG_DONTWAIT = 8
 
-_ENFILE = const(23)
-_EADDRNOTAVAIL = const(125)
-_EISCONN = const(106)  # of the host
-_NO_NAME = const(-202)
-_MAX_SOCKETS = const(16)  # of lwIP as the image is built
-_SEND_BUFFER = const(5744)
-_PIECE_MS = const(20)
-_DNS_MS = const(5000)
-_SYN_MS = const(75000)
+_ENFILE = _const(23)
+_EADDRNOTAVAIL = _const(125)
+_EISCONN = _const(106)  # of the host
+_NO_NAME = _const(-202)
+_MAX_SOCKETS = _const(16)  # of lwIP as the image is built
+_SEND_BUFFER = _const(5744)
+_PIECE_MS = _const(20)
+_DNS_MS = _const(5000)
+_SYN_MS = _const(75000)
 
-_RD = const(1)
-_WR = const(4)
-_HUP = const(16)
-_NVAL = const(32)
+_RD = _const(1)
+_WR = _const(4)
+_HUP = _const(16)
+_NVAL = _const(32)
 
 # States of a socket
-_NEW = const(0)
-_CONNECTING = const(1)
-_OPEN = const(2)
-_LISTENING = const(3)
-_ENDED = const(4)  # by the peer
-_DEAD = const(5)  # by us, after an error that was told
-_CLOSED = const(6)
+_NEW = _const(0)
+_CONNECTING = _const(1)
+_OPEN = _const(2)
+_LISTENING = _const(3)
+_ENDED = _const(4)  # by the peer
+_DEAD = _const(5)  # by us, after an error that was told
+_CLOSED = _const(6)
 
 _count = 0
 _on_ap = []  # sockets that live on the access point's address
@@ -101,10 +89,14 @@ def _resolve(host):
     raise OSError(_NO_NAME)
 
 
-def getaddrinfo(host, port, af=0, type=0, proto=0, flags=0, *_):
-    if not isinstance(host, str):
+def getaddrinfo(_host, _port, *hints):
+    if len(hints) > 4:
+        raise TypeError("function expected at most 6 arguments, got %d" % (2 + len(hints)))
+    if not isinstance(_host, str):
         raise TypeError("can't convert to str implicitly")
-    return [(AF_INET, type or SOCK_STREAM, proto, host, (_resolve(host), int(port)))]
+    type = hints[1] if len(hints) > 1 else 0
+    proto = hints[2] if len(hints) > 2 else 0
+    return [(AF_INET, type or SOCK_STREAM, proto, _host, (_resolve(_host), int(_port)))]
 
 
 def _parse(address):
@@ -116,17 +108,16 @@ def _parse(address):
 
 
 def _host_address(ip, port):
-    return usocket.getaddrinfo(ip, port)[0][-1]
+    return _usocket.getaddrinfo(ip, port)[0][-1]
 
 
 def _phone_address(raw):
     # The installer's phones are the hosts 127.0.0.x; the DHCP server counts from .2
-    a, b, c, last = raw[4], raw[5], raw[6], raw[7]
     start = _net.ap_ip.rsplit(".", 1)[0]
-    return ("%s.%d" % (start, last + 1), struct.unpack_from(">H", raw, 2)[0])
+    return ("%s.%d" % (start, raw[7] + 1), _struct.unpack_from(">H", raw, 2)[0])
 
 
-class socket(io.IOBase):
+class socket(_io.IOBase):
     def __init__(self, *args):
         global _count
         if len(args) > 3:
@@ -134,7 +125,7 @@ class socket(io.IOBase):
         family = args[0] if args else AF_INET
         self._type = args[1] if len(args) > 1 else SOCK_STREAM
         if family not in (AF_INET, AF_INET6) or self._type not in (1, 2, 3):
-            raise OSError(EINVAL)
+            raise OSError(_errno.EINVAL)
         self._inner = None
         self._poll = None
         self._timeout = -1  # ms; 0 = never wait, -1 = for ever
@@ -155,15 +146,15 @@ class socket(io.IOBase):
     def _take(self, inner):
         inner.setblocking(False)
         self._inner = inner
-        self._poll = uselect.poll()
+        self._poll = _uselect.poll()
         self._poll.register(inner, _RD)
 
     def _check(self):
         # Raises once what happened to the connection; True while packets get through.
         if self._state == _CLOSED:
-            raise OSError(EBADF)
+            raise OSError(_errno.EBADF)
         if self._state in (_NEW, _DEAD):
-            raise OSError(ENOTCONN)
+            raise OSError(_errno.ENOTCONN)
         if self._type != SOCK_STREAM or self._state == _ENDED:
             return True
         if self._error:
@@ -171,12 +162,12 @@ class socket(io.IOBase):
             self._state = _DEAD
             raise OSError(error)
         if _net.epoch(self._link) != self._epoch:
-            self._die(ECONNABORTED)
+            self._die(_errno.ECONNABORTED)
         if self._link == "ap":
             return True
         internet = _net.internet()
         if internet == _net.REFUSED:
-            self._die(ECONNRESET)
+            self._die(_errno.ECONNRESET)
         if internet == _net.BLACKHOLE:
             return False
         if self._pending:
@@ -206,9 +197,9 @@ class socket(io.IOBase):
         try:
             sent = self._inner.send(memoryview(self._buffer)[: self._pending])
         except OSError as e:
-            if e.errno == EAGAIN:
+            if e.errno == _errno.EAGAIN:
                 return
-            self._die(ECONNRESET)
+            self._die(_errno.ECONNRESET)
         self._buffer[: self._pending - sent] = self._buffer[sent : self._pending]
         self._pending -= sent
         if not self._pending:
@@ -227,37 +218,37 @@ class socket(io.IOBase):
 
     def _timed_out(self, waited):
         if self._timeout == 0:
-            return EAGAIN
+            return _errno.EAGAIN
         if self._timeout > 0 and waited >= self._timeout:
-            return ETIMEDOUT
+            return _errno.ETIMEDOUT
         return 0
 
     # --- client ------------------------------------------------------------------------------
 
-    def connect(self, address):
-        ip, port = _parse(address)
+    def connect(self, _address):
+        ip, port = _parse(_address)
         if self._state == _CLOSED:
-            raise OSError(EBADF)
+            raise OSError(_errno.EBADF)
         if self._type != SOCK_STREAM:
             self._address = (ip, port)
             return
         if self._state != _NEW:
-            raise OSError(EALREADY if self._state == _CONNECTING else _EISCONN)
+            raise OSError(_errno.EALREADY if self._state == _CONNECTING else _EISCONN)
         link = _net.uplink()
         if not link:
             self._state = _DEAD
-            raise OSError(EHOSTUNREACH)
+            raise OSError(_errno.EHOSTUNREACH)
         self._link, self._epoch = link
         self._address = (ip, port)
         self._state = _CONNECTING
         if self._timeout == 0:
             self._progress()
-            raise OSError(EINPROGRESS)
-        started = utime.ticks_ms()
+            raise OSError(_errno.EINPROGRESS)
+        started = _utime.ticks_ms()
         limit = self._timeout if self._timeout > 0 else _SYN_MS
         while not self._progress():
-            if utime.ticks_diff(utime.ticks_ms(), started) >= limit:
-                raise OSError(ETIMEDOUT)
+            if _utime.ticks_diff(_utime.ticks_ms(), started) >= limit:
+                raise OSError(_errno.ETIMEDOUT)
             _clock.nap(5)
         if self._error:
             error, self._error = self._error, 0
@@ -272,12 +263,12 @@ class socket(io.IOBase):
         if self._link == "ap":
             return False  # nobody out there answers
         if _net.epoch(self._link) != self._epoch:
-            return self._fail(ECONNABORTED)
+            return self._fail(_errno.ECONNABORTED)
         internet = _net.internet()
         if internet == _net.BLACKHOLE:
             return False
         if internet == _net.REFUSED:
-            return self._fail(ECONNREFUSED)
+            return self._fail(_errno.ECONNREFUSED)
         if not self._inner:
             ip, port = self._address
             target = None
@@ -287,13 +278,13 @@ class socket(io.IOBase):
                 if words[0] == str(port):
                     target = words
             if not target:
-                return self._fail(ECONNREFUSED) if known else False
-            self._take(usocket.socket())
+                return self._fail(_errno.ECONNREFUSED) if known else False
+            self._take(_usocket.socket())
             self._raw = _host_address(target[1], int(target[2]))
         try:
             self._inner.connect(self._raw)
         except OSError as e:
-            if e.errno in (EINPROGRESS, EALREADY):
+            if e.errno in (_errno.EINPROGRESS, _errno.EALREADY):
                 return False
             if e.errno != _EISCONN:
                 return self._fail(e.errno)
@@ -307,15 +298,15 @@ class socket(io.IOBase):
 
     # --- server ------------------------------------------------------------------------------
 
-    def bind(self, address):
-        ip, port = _parse(address)
+    def bind(self, _address):
+        ip, port = _parse(_address)
         if ip not in ("0.0.0.0", "127.0.0.1") and not (
             (_net.ap_active and ip == _net.ap_ip) or ip in (_net.sta_ip, _net.lan_ip)
         ):
             raise OSError(_EADDRNOTAVAIL)
         for other in _on_ap:
             if other._address[1] == port and other._type == self._type:
-                raise OSError(EADDRINUSE)
+                raise OSError(_errno.EADDRINUSE)
         self._address = (ip, port)
         self._link = "ap"
         self._epoch = _net.ap_epoch
@@ -323,9 +314,9 @@ class socket(io.IOBase):
         if self._type != SOCK_STREAM:
             self._serve()
 
-    def listen(self, backlog=5):
+    def listen(self, _backlog=5):
         if not self._address:
-            raise OSError(EINVAL)
+            raise OSError(_errno.EINVAL)
         self._state = _LISTENING
         self._serve()
 
@@ -340,20 +331,20 @@ class socket(io.IOBase):
         if self._inner:
             return
         stream = self._type == SOCK_STREAM
-        port = config.get("ports", {}).get(
+        port = _config.get("ports", {}).get(
             "%s %d" % ("tcp" if stream else "udp", self._address[1]), 0
         )
-        inner = usocket.socket(2, self._type)
-        inner.setsockopt(usocket.SOL_SOCKET, usocket.SO_REUSEADDR, 1)
+        inner = _usocket.socket(2, self._type)
+        inner.setsockopt(_usocket.SOL_SOCKET, _usocket.SO_REUSEADDR, 1)
         inner.bind(_host_address("127.0.0.1", port))
         if stream:
             inner.listen(5)
         self._take(inner)
-        emit(ev="listen", ip=self._address[0], port=self._address[1], on=port)
+        _emit(ev="listen", ip=self._address[0], port=self._address[1], on=port)
 
     def accept(self):
         if self._state != _LISTENING:
-            raise OSError(EBADF if self._state == _CLOSED else EINVAL)
+            raise OSError(_errno.EBADF if self._state == _CLOSED else _errno.EINVAL)
         waited = 0
         while True:
             wait = 0 if self._timeout == 0 else _PIECE_MS
@@ -385,7 +376,7 @@ class socket(io.IOBase):
     # --- data --------------------------------------------------------------------------------
 
     def _receive(self, buf, n):
-        # Into buf, at least one byte; 0 at the end; raises EAGAIN or ETIMEDOUT.
+        # Into buf, at least one byte; 0 at the end; raises _errno.EAGAIN or _errno.ETIMEDOUT.
         waited = 0
         while True:
             if self._state == _CONNECTING:
@@ -422,8 +413,8 @@ class socket(io.IOBase):
                 try:
                     sent = self._inner.send(buf)
                 except OSError as e:
-                    if e.errno != EAGAIN:
-                        self._die(ECONNRESET if e.errno == 32 else e.errno)
+                    if e.errno != _errno.EAGAIN:
+                        self._die(_errno.ECONNRESET if e.errno == 32 else e.errno)
             elif self._state == _OPEN and self._inner:
                 sent = self._keep(buf)
             if sent or self._timed_out(waited):
@@ -453,44 +444,44 @@ class socket(io.IOBase):
             sent += n
         return sent, len(buf)
 
-    def send(self, data):
-        sent, size = self._send_all(data)
+    def send(self, _data):
+        sent, size = self._send_all(_data)
         if size and not sent:
-            raise OSError(EAGAIN if self._timeout == 0 else ETIMEDOUT)
+            raise OSError(_errno.EAGAIN if self._timeout == 0 else _errno.ETIMEDOUT)
         return sent
 
-    def sendall(self, data):
-        sent, size = self._send_all(data)
+    def sendall(self, _data):
+        sent, size = self._send_all(_data)
         if sent < size:
-            raise OSError(ETIMEDOUT)
+            raise OSError(_errno.ETIMEDOUT)
 
-    def write(self, data, *args):
-        data = memoryview(data if not isinstance(data, str) else data.encode())
+    def write(self, _data, *args):
+        _data = memoryview(_data if not isinstance(_data, str) else _data.encode())
         if len(args) == 1:
-            data = data[: args[0]]
+            _data = _data[: args[0]]
         elif len(args) == 2:
-            data = data[args[0] : args[0] + args[1]]
-        sent, size = self._send_all(data)
+            _data = _data[args[0] : args[0] + args[1]]
+        sent, size = self._send_all(_data)
         if sent < size:
             if self._timeout:
-                raise OSError(ETIMEDOUT)
+                raise OSError(_errno.ETIMEDOUT)
             if not sent:
                 return None
         return sent
 
-    def recv(self, n, flags=0):
-        buf = bytearray(n)
+    def recv(self, _n):
+        buf = bytearray(_n)
         got = self._receive_datagram(buf)[0] if self._type != SOCK_STREAM else None
         if got is None:
-            got = self._receive(buf, n)
+            got = self._receive(buf, _n)
         return bytes(memoryview(buf)[:got])
 
-    def readinto(self, buf, *args):
-        n = min(args[0], len(buf)) if args else len(buf)
+    def readinto(self, _buf, *args):
+        n = min(args[0], len(_buf)) if args else len(_buf)
         try:
-            return self._receive(buf, n)
+            return self._receive(_buf, n)
         except OSError as e:
-            if e.errno == EAGAIN:
+            if e.errno == _errno.EAGAIN:
                 return None
             raise
 
@@ -503,7 +494,7 @@ class socket(io.IOBase):
             try:
                 got = self._receive(buf, len(buf))
             except OSError as e:
-                if e.errno != EAGAIN:
+                if e.errno != _errno.EAGAIN:
                     raise
                 return parts or None
             if not got:
@@ -520,7 +511,7 @@ class socket(io.IOBase):
                 if not self._receive(byte, 1):
                     break
             except OSError as e:
-                if e.errno != EAGAIN:
+                if e.errno != _errno.EAGAIN:
                     raise
                 return line or None
             line += byte
@@ -534,7 +525,7 @@ class socket(io.IOBase):
         waited = 0
         while True:
             if self._state == _CLOSED:
-                raise OSError(EBADF)
+                raise OSError(_errno.EBADF)
             wait = 0 if self._timeout == 0 else _PIECE_MS
             if self._inner:
                 if self._ready(_RD, wait):
@@ -551,50 +542,50 @@ class socket(io.IOBase):
                 raise OSError(error)
             waited += wait
 
-    def recvfrom(self, n, flags=0):
+    def recvfrom(self, _n):
         if self._type == SOCK_STREAM:
-            return self.recv(n), ("0.0.0.0", 0)
-        buf = bytearray(n)
+            return self.recv(_n), ("0.0.0.0", 0)
+        buf = bytearray(_n)
         got, address = self._receive_datagram(buf)
         return bytes(memoryview(buf)[:got]), address
 
-    def sendto(self, data, address):
+    def sendto(self, _data, _address):
         if self._state == _CLOSED:
-            raise OSError(EBADF)
-        ip, port = address
+            raise OSError(_errno.EBADF)
+        ip, port = _address
         if not _is_ip(ip):
             raise ValueError("invalid arguments")
         if self._link == "ap":
             if not self._inner:
-                raise OSError(EHOSTUNREACH)
+                raise OSError(_errno.EHOSTUNREACH)
             last = max(1, int(ip.rsplit(".", 1)[1]) - 1)
-            return self._inner.sendto(data, _host_address("127.0.0.%d" % last, port))
+            return self._inner.sendto(_data, _host_address("127.0.0.%d" % last, port))
         link = _net.uplink()
         if not link:
-            raise OSError(EHOSTUNREACH)
+            raise OSError(_errno.EHOSTUNREACH)
         if link[0] != "ap" and _net.internet() == _net.UP:
             for words in _net.world("route", ip, str(port)):
                 if not self._inner:
-                    self._take(usocket.socket(2, 2))
+                    self._take(_usocket.socket(2, 2))
                     self._address = (ip, port)
-                self._inner.sendto(data, _host_address(words[0], int(words[1])))
-        return len(data)
+                self._inner.sendto(_data, _host_address(words[0], int(words[1])))
+        return len(_data)
 
     # --- the rest ----------------------------------------------------------------------------
 
-    def settimeout(self, seconds):
-        if seconds is None:
+    def settimeout(self, _seconds):
+        if _seconds is None:
             self._timeout = -1
         else:
             # The port counts in tenths of a second
-            ms = int(seconds * 1000)
+            ms = int(_seconds * 1000)
             self._timeout = ms if ms <= 0 else max(100, ms // 100 * 100)
 
-    def setblocking(self, flag):
-        self._timeout = -1 if flag else 0
+    def setblocking(self, _flag):
+        self._timeout = -1 if _flag else 0
 
-    def setsockopt(self, level, option, value):
-        if option not in (4, 32, 4107, 1, 3, 20):
+    def setsockopt(self, _level, _option, _value):
+        if _option not in (4, 32, 4107, 1, 3, 20):
             print("Warning: lwip.setsockopt() option not implemented")
 
     def makefile(self, *args):
@@ -615,7 +606,7 @@ class socket(io.IOBase):
             self.close()
             return 0
         if request != 3:
-            return -EINVAL
+            return -_errno.EINVAL
         state = self._state
         if state == _CLOSED:
             return _NVAL
@@ -654,7 +645,7 @@ def _ap_changed():
     for s in list(_on_ap):
         if s._state == _OPEN and s._type == SOCK_STREAM:
             if _net.epoch("ap") != s._epoch:
-                s._error = ECONNABORTED
+                s._error = _errno.ECONNABORTED
                 s._release()
         else:
             s._serve()
