@@ -14,6 +14,14 @@ from provisioning.web import Server
 class Link:
     def __init__(self, settings):
         self._settings = settings
+        self._ending = None
+        self.reset()
+
+    def reset(self):
+        if self._ending:
+            self._ending.cancel()
+        self._ending = None
+        self._settings.wifi_ssid = None
         self.interface = self.ip = self.trial_ssid = None
         self.trial = ("idle", None, None)
         self.scan_results = [
@@ -73,15 +81,22 @@ async def main(port):
         cov_permille=1000,
         flags=["l3_missing"],
     )
+    link = Link(settings)
+
+    async def reset(request):
+        link.reset()
+        return "as new"
+
     routes = Routes(
-        link=Link(settings),
+        link=link,
         identity=Bag(digits="42317", ssid="Amp Guard_42317", pin="K7M3XQ9A"),
         settings=settings,
         meter=Bag(last=measurement),
         uplink=Bag(state="failed: broker.lan <refused>"),
     )
+    routes.app.get("/stage/reset")(reset)
     server = Server(routes.app, time if hasattr(time, "ticks_ms") else Clock())
-    server.seconds_per_request = 2
+    server.seconds_per_request = 1
     await server.start(("127.0.0.1", port))
     print("ready")
     while True:

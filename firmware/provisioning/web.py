@@ -7,7 +7,7 @@ at 115200 baud stops the meter for two mains cycles).
 
 import asyncio
 
-from microdot import Request
+from microdot import Request, Response
 from micropython import const
 
 # What is used of a request's headers, under the names that Microdot looks for.
@@ -21,7 +21,7 @@ _KEPT = (
     "Content-Length",
 )
 _PIECE = const(512)  # bytes read at a time
-_PACKET = const(2048)  # bytes written at a time
+_PACKET = const(1440)  # bytes written at a time: a full TCP segment of lwIP
 
 
 class Refused(Exception):
@@ -29,15 +29,15 @@ class Refused(Exception):
 
 
 class Server:
-    #: Bytes of the request line and of the whole head.
-    max_request_line = 512
-    max_head = 3072
+    #: Bytes of the request line or of a header, and of all of them together.
+    max_line = 512
+    max_head = 4096
 
     #: Bytes of a request's body.
     max_body = 1024
 
     #: Requests served at a time, each a few kB of heap; further ones wait for their turn.
-    max_serving = 3
+    max_serving = 2
 
     #: Connections open at a time; the board has ten sockets in all. One more makes the
     #: oldest of those leave that have not asked for anything yet (browsers open spare ones).
@@ -49,10 +49,12 @@ class Server:
     def __init__(self, app, time):
         self._app = app
         self._time = time
-        self._serving = 0
+        # Made now: later the heap may have no piece of this size left.
+        self._buffers = [bytearray(_PACKET) for _ in range(self.max_serving)]
         self._server = None
         self.connections = []
         Request.max_body_length = Request.max_content_length = self.max_body
+        Response.send_file_buffer_size = _PIECE
 
     async def start(self, address):
         self._server = await asyncio.start_server(self._connected, address[0], address[1])
@@ -76,8 +78,8 @@ class Server:
             if len(self.connections) < self.max_connections or self._make_room():
                 self.connections.append(connection)
                 await self._converse(connection, reader, writer)
-        except OSError:
-            pass  # the client has gone
+        except (OSError, MemoryError):
+            pass  # the client has gone, or must come again
         finally:
             if connection in self.connections:
                 self.connections.remove(connection)
@@ -98,11 +100,11 @@ class Server:
     async def _converse(self, connection, reader, writer):
         data = await reader.read(_PIECE)
         connection.asked = True
-        while self._serving >= self.max_serving:
+        while not self._buffers:
             await asyncio.sleep(0.05)
-        self._serving += 1
+        buffer = self._buffers.pop()
         try:
-            out = _Writer(writer)
+            out = _Writer(writer, buffer)
             try:
                 request = await self._receive(data, reader)
             except Refused as refusal:
@@ -112,33 +114,41 @@ class Server:
                 await answer.write(out)
             await out.flush()
         finally:
-            self._serving -= 1
+            self._buffers.append(buffer)
 
     async def _receive(self, data, reader):
-        """Reads and checks one request. Refused, or OSError if it ends half-way."""
-        end = data.find(b"\r\n\r\n")
-        while end < 0:
-            self._check_size(data)
-            data += await _more(reader)
-            end = data.find(b"\r\n\r\n")
-        self._check_size(data[:end])
-        method, target, headers = _parse(data[:end])
+        """Reads and checks one request, a line at a time: there may be no piece of the heap left
+        for a whole head. Refused, or OSError if it ends half-way."""
+        first = None
+        headers = {}
+        room = self.max_head
+        while True:
+            end = data.find(b"\r\n")
+            if (end if end >= 0 else len(data)) > self.max_line or room < 0:
+                raise Refused(431 if first else 414, b"Too Long")
+            if end < 0:
+                data += await _more(reader)
+            elif end == 0:
+                break
+            else:
+                if first:
+                    _header(_text(data[:end]), headers)
+                else:
+                    first = _request_line(_text(data[:end]))
+                data = data[end + 2 :]
+                room -= end + 2
+        if not first:
+            raise _bad()
         length = headers.get("Content-Length", "0")
         if not length.isdigit():
             raise _bad()
         if len(length) > 6 or int(length) > self.max_body:
             raise Refused(413, b"Payload Too Large")
-        body = data[end + 4 :]
-        while len(body) < int(length):
+        length = int(length)
+        body = data[2:]
+        while len(body) < length:
             body += await _more(reader)
-        return Request(self._app, None, method, target, "1.0", headers, body=body[: int(length)])
-
-    def _check_size(self, head):
-        line = head.find(b"\r\n")
-        if (line if line >= 0 else len(head)) > self.max_request_line:
-            raise Refused(414, b"URI Too Long")
-        if len(head) > self.max_head:
-            raise Refused(431, b"Request Header Fields Too Large")
+        return Request(self._app, None, first[0], first[1], "1.0", headers, body=body[:length])
 
 
 class _Connection:
@@ -149,24 +159,27 @@ class _Connection:
 
 
 class _Writer:
-    """Collects Microdot's many small writes: each of its own would be a packet, and would wait
-    a mains cycle for its turn."""
+    """Collects Microdot's many small writes in a buffer: each of its own would be a packet, and
+    would wait a mains cycle for its turn."""
 
-    def __init__(self, writer):
+    def __init__(self, writer, buffer):
         self._writer = writer
-        self._pieces = []
-        self._size = 0
+        self._buffer = memoryview(buffer)
+        self._used = 0
 
     async def awrite(self, data):
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size >= _PACKET:
-            await self.flush()
+        data = memoryview(data)
+        while data:
+            size = min(len(data), len(self._buffer) - self._used)
+            self._buffer[self._used : self._used + size] = data[:size]
+            self._used += size
+            data = data[size:]
+            if self._used == len(self._buffer):
+                await self.flush()
 
     async def flush(self):
-        self._writer.write(b"".join(self._pieces))
-        self._pieces.clear()
-        self._size = 0
+        self._writer.write(self._buffer[: self._used])
+        self._used = 0
         await self._writer.drain()
 
 
@@ -181,33 +194,38 @@ def _bad():
     return Refused(400, b"Bad Request")
 
 
-def _parse(head):
-    """(method, target, headers that are used); Refused if it is not HTTP/1."""
-    for byte in head:
-        if byte > 126 or (byte < 32 and byte not in b"\r\n\t"):
+def _text(line):
+    for byte in line:
+        if not 32 <= byte <= 126 and byte != 9:
             raise _bad()
-    lines = head.decode().split("\r\n")
-    parts = lines.pop(0).split(" ")
+    return line.decode()
+
+
+def _request_line(line):
+    """(method, target); Refused if it is not HTTP/1."""
+    parts = line.split(" ")
     if len(parts) != 3 or parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
         raise _bad()
     method, target, _ = parts
     if not method.isalpha() or not method.isupper():
         raise _bad()
-    headers = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not name or name.strip() != name:
-            raise _bad()
-        name = name.lower()
-        if name == "transfer-encoding":
-            raise Refused(501, b"Not Implemented")
-        for kept in _KEPT:
-            if kept.lower() == name:
-                if kept in headers and kept in ("Host", "Content-Length"):
-                    raise _bad()
-                headers[kept] = value.strip()
     # http://somewhere/ is for a proxy, * for nobody: no page of ours in any case.
-    return method, _plain(target) if target.startswith("/") else "/elsewhere", headers
+    return method, _plain(target) if target.startswith("/") else "/elsewhere"
+
+
+def _header(line, headers):
+    """Adds one header to those that are used."""
+    name, colon, value = line.partition(":")
+    if not colon or not name or name.strip() != name:
+        raise _bad()
+    name = name.lower()
+    if name == "transfer-encoding":
+        raise Refused(501, b"Not Implemented")
+    for kept in _KEPT:
+        if kept.lower() == name:
+            if kept in headers and kept in ("Host", "Content-Length"):
+                raise _bad()
+            headers[kept] = value.strip()
 
 
 def _plain(target):

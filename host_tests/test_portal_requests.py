@@ -1,0 +1,506 @@
+"""The portal over real HTTP, on every interpreter, with friendly and hostile clients."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sim.image import build, default_vm
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGE = ROOT / "host_tests" / "provisioning_stage.py"
+SECRETS = ("hemligt-hemligt", "smultron-och-mjolk", "fel-losenord", "K7M3XQ9A")
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
+
+
+class Portal:
+    """A running portal, and a client for it."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int, lines: Path) -> None:
+        self.process, self.port, self._lines = process, port, lines
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: str | bytes | None = None,
+        host: str | None = None,
+        **headers: str,
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            sent["Host"] = host or f"127.0.0.1:{self.port}"
+            if body is not None:
+                sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read().decode())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, **headers)
+
+    def submit(self, ssid: str, password: str, **headers: str) -> Answer:
+        from urllib.parse import urlencode
+
+        body = urlencode({"ssid": ssid, "password": password})
+        return self.ask("POST", "/connect", body, **headers)
+
+    def outcome(self) -> dict[str, str | None]:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            status = json.loads(self.get("/status.json").text)
+            if status["state"] in ("online", "failed"):
+                return status
+            time.sleep(0.05)
+        raise AssertionError("the trial never ended")
+
+    def raw(self, data: bytes, *, patience: float = 5) -> bytes:
+        """Sends bytes; whatever comes back until the portal closes."""
+        got = b""
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=patience)
+        with s, contextlib.suppress(ConnectionError):
+            s.sendall(data)
+            while piece := s.recv(65536):
+                got += piece
+        return got
+
+    def heap(self) -> tuple[int, int]:
+        """(bytes in use, open connections), of a fresh line; (0, 0) where no heap can be read."""
+        seen = len(self._lines.read_text().splitlines())
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            fresh = self._lines.read_text().splitlines()[seen:]
+            found = [re.fullmatch(r"heap (\d+) (\d+)", line) for line in fresh]
+            if len(fresh) >= 2 and found[-1]:
+                return int(found[-1][1]), int(found[-1][2])
+            if "micropython" not in str(self.process.args):
+                return 0, 0
+            time.sleep(0.1)
+        raise AssertionError("the portal is silent:\n" + self._lines.read_text()[-2000:])
+
+    def console(self) -> list[str]:
+        """What it said beyond the heap (CPython's asyncio comments on what we cancel)."""
+        if "micropython" not in str(self.process.args):
+            return ["ready"]
+        return [line for line in self._lines.read_text().splitlines() if "heap" not in line]
+
+
+def _interpreters() -> list[str]:
+    names = ["cpython", "micropython"]
+    return names + ["micropython-32"] * bool(os.environ.get("AMPGUARD_VM32"))
+
+
+@pytest.fixture(scope="module", params=_interpreters())
+def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Portal]:
+    env = dict(os.environ)
+    if request.param == "cpython":
+        command = [sys.executable]
+        env["PYTHONPATH"] = os.pathsep.join(
+            str(ROOT / folder) for folder in ("firmware", "sim/cpython")
+        )
+    else:
+        vm = Path(os.environ["AMPGUARD_VM32"]) if request.param.endswith("32") else None
+        image = build(vm or default_vm())
+        flash = image.folder / "flash"
+        env = {"MICROPYPATH": f"{flash}:{flash / 'lib'}:.frozen"}
+        # "w": the same number of objects whatever the word.
+        command = [str(image.vm.path), "-X", "heapsize=80wk"]
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    lines = tmp_path_factory.mktemp("portal") / "console"
+    with lines.open("w") as out:
+        process = subprocess.Popen(
+            [*command, "-u", str(STAGE), str(port)]
+            if request.param == "cpython"
+            else [*command, str(STAGE), str(port)],
+            env=env,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while "ready" not in lines.read_text():
+            assert process.poll() is None, lines.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield Portal(process, port, lines)
+        assert process.poll() is None, lines.read_text()[-3000:]
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def portal(stage: Portal) -> Iterator[Portal]:
+    """The portal as after a power-on; nothing a test does may leave a line on its console."""
+    assert stage.get("/stage/reset").status == 200
+    yield stage
+    assert stage.console() == ["ready"]
+
+
+class _Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "input", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, tag
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_installer_is_led_from_the_first_page_to_online(portal: Portal) -> None:
+    page = portal.get("/")
+    assert page.status == 200
+    assert "Hallonstigen 7" in page.text
+    assert json.loads(portal.get("/status.json").text) == {
+        "state": "idle", "reason": None, "ip": None, "cloud": "failed: broker.lan <refused>",
+    }  # fmt: skip
+    answer = portal.submit("Hallonstigen 7", "smultron-och-mjolk")
+    assert answer.status == 200
+    assert "Connecting to Hallonstigen 7" in answer.text
+    assert 'http-equiv="refresh"' in answer.text
+    assert portal.outcome()["ip"] == "192.168.1.57"
+    result = portal.get("/status").text
+    assert "Online on Hallonstigen 7" in result
+    assert "192.168.1.57" in result
+    assert "broker.lan &lt;refused&gt;" in result
+
+
+def test_a_wrong_password_is_called_one_on_the_page_and_in_the_json(portal: Portal) -> None:
+    portal.submit("Hallonstigen 7", "fel-losenord")
+    status = portal.outcome()
+    assert status["state"] == "failed"
+    assert "password" in (status["reason"] or "").lower()
+    assert "The password is wrong" in portal.get("/status").text
+    again = portal.get("/").text
+    assert "The password is wrong" in again
+    assert re.search(r'value="Hallonstigen 7" checked', again)
+
+
+def test_every_page_in_every_language_is_well_formed_and_complete(portal: Portal) -> None:
+    for language in ("en", "fr", "sv", "de"):
+        titles = set()
+        for path in ("/", "/wiring", "/status"):
+            page = portal.get(path, Accept_Language=f"{language}-XX,en;q=0.5")
+            parsed = _Page(page.text)
+            assert parsed.open == []
+            assert f'<html lang="{language}">' in page.text
+            assert "{{" not in page.text
+            assert "None" not in page.text
+            ids = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+            assert len(ids) == len(set(ids))
+            for tag, attrs in parsed.tags:
+                target = attrs.get("src") or attrs.get("href") or attrs.get("action") or ""
+                assert not target.startswith(("http:", "https:", "//")), (tag, target)
+            titles.add(re.search("<h1>(.*?)</h1>", page.text)[1])
+        assert len(titles) == 3
+
+
+def test_the_first_load_stays_below_twenty_kilobytes(portal: Portal) -> None:
+    total = 0
+    for path in ("/", "/portal.js"):
+        answer = portal.get(path, Accept_Language="de")
+        total += len(answer.text.encode()) + len(str(answer.headers)) + 40
+    assert total <= 20_000
+
+
+def test_a_language_chosen_by_hand_stays(portal: Portal) -> None:
+    chosen = portal.get("/?lang=sv", Accept_Language="de")
+    assert "Anslut till wifi" in chosen.text
+    cookie = chosen.headers["Set-Cookie"].split(";")[0]
+    assert "Anslut till wifi" in portal.get("/", Cookie=cookie, Accept_Language="de").text
+    reason = portal.submit("Borta", "blabarssoppa", Cookie=cookie)
+    assert "Ansluter till Borta" in reason.text
+    portal.outcome()
+    assert "hittades inte" in portal.get("/status.json", Cookie=cookie).text
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("connectivitycheck.gstatic.com", "/generate_204"),
+        ("clients3.google.com", "/gen_204"),
+        ("captive.apple.com", "/hotspot-detect.html"),
+        ("www.msftconnecttest.com", "/connecttest.txt"),
+        ("www.msftncsi.com", "/ncsi.txt"),
+        ("detectportal.firefox.com", "/success.txt?ipv4"),
+        ("detectportal.firefox.com", "/canonical.html"),
+        ("192.168.251.1", "/generate_204"),
+        ("192.168.251.1", "/favicon.ico"),
+        ("example.com", "/"),
+        ("example.com:8080", "/status.json"),
+        ("192.168.251.1.example.com", "/"),
+        ("127.0.0.1:80:80", "/"),
+    ],
+)
+def test_phones_probing_the_internet_are_led_to_the_form(portal, host, path) -> None:
+    answer = portal.ask("GET", path, host=host)
+    assert answer.status == 302
+    assert answer.headers["Location"] == "http://192.168.251.1/"
+    assert "no-store" in answer.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("host", ["192.168.251.1", "192.168.251.1:80", "localhost:8080"])
+def test_the_device_answers_under_its_own_address(portal: Portal, host: str) -> None:
+    assert portal.ask("GET", "/", host=host).status == 200
+
+
+def test_a_client_without_a_host_header_gets_the_form(portal: Portal) -> None:
+    answer = portal.raw(b"GET / HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    ("ssid", "password", "words"),
+    [
+        ("", "smultron-och-mjolk", "Choose a network"),
+        ("å" * 17, "smultron-och-mjolk", "too long"),
+        ("a\x01b", "smultron-och-mjolk", "characters that no network"),
+        ("Hallonstigen 7", "", "needs a password"),
+        ("Hallonstigen 7", "kort", "at least 8"),
+        ("Hallonstigen 7", "x" * 31, "up to 30"),
+        ("Hallonstigen 7", "smultron-och-mjölk", "accents"),
+        ("Cafe", "smultron-och-mjolk", "has no password"),
+        ("Cafe", "", "anybody near"),
+        ("Okänt", "", "anybody near"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_clear_words(portal, ssid, password, words) -> None:
+    answer = portal.submit(ssid, password)
+    assert answer.status == 400
+    assert words in answer.text
+    assert json.loads(portal.get("/status.json").text)["state"] == "idle"
+    if password:
+        assert password not in answer.text
+
+
+def test_thirty_characters_are_tried(portal: Portal) -> None:
+    assert portal.submit("Hallonstigen 7", "x" * 30).status == 200
+
+
+def test_an_open_network_is_joined_only_after_its_warning_was_ticked(portal: Portal) -> None:
+    warned = portal.submit("Cafe", "")
+    assert 'name="open" value="yes"' in warned.text
+    answer = portal.ask("POST", "/connect", "ssid=Cafe&password=&open=yes")
+    assert answer.status == 200
+    assert portal.outcome()["state"] == "failed"
+
+
+def test_a_picked_network_counts_unless_a_name_is_typed(portal: Portal) -> None:
+    body = "pick=Hallonstigen+7&ssid=&password=smultron-och-mjolk"
+    assert "Hallonstigen 7" in portal.ask("POST", "/connect", body).text
+    assert portal.outcome()["state"] == "online"
+    body = "pick=Hallonstigen+7&ssid=Gr%C3%A4nd&password=smultron-och-mjolk"
+    assert "Gränd" in portal.ask("POST", "/connect", body).text
+
+
+@pytest.mark.parametrize("path", ["/connect", "/scan"])
+def test_another_site_cannot_post_the_form(portal: Portal, path: str) -> None:
+    body = "ssid=Evil&password=smultron-och-mjolk"
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://192.168.251.1.evil.example"},
+        {"Referer": "http://evil.example/"},
+        {"Origin": "http://evil.example", "Referer": f"http://127.0.0.1:{portal.port}/"},
+    ):
+        assert portal.ask("POST", path, body, **headers).status == 403
+    assert portal.ask("POST", path, body, host="evil.example").status == 302
+    assert json.loads(portal.get("/status.json").text)["state"] == "idle"
+    own = {"Origin": f"http://127.0.0.1:{portal.port}"}
+    assert portal.ask("POST", path, body, **own).status == 200
+
+
+def test_networks_with_hostile_names_are_shown_as_text(portal: Portal) -> None:
+    page = portal.get("/")
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;" in page.text
+    hostile = portal.submit("\"><img src=x onerror='1'>&amp;", "smultron-och-mjolk")
+    assert "<img" not in hostile.text
+    assert "&quot;&gt;&lt;img src=x onerror=&#39;1&#39;&gt;&amp;amp;" in hostile.text
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+
+
+def test_no_secret_can_be_read_back(portal: Portal) -> None:
+    portal.submit("Hallonstigen 7", "smultron-och-mjolk")
+    portal.outcome()
+    answers = [
+        portal.get(path)
+        for path in ("/", "/status", "/wiring", "/status.json", "/scan.json", "/live.json")
+    ]
+    assert all(answer.status == 200 for answer in answers)
+    everything = "".join(answer.text + str(answer.headers) for answer in answers)
+    assert not [secret for secret in SECRETS if secret in everything]
+
+
+def test_live_values_are_the_measurement_of_the_broker(portal: Portal) -> None:
+    live = json.loads(portal.get("/live.json").text)
+    assert live["findings"] == []
+    assert live["measurement"]["i"] == [16.049, 10.2, None]
+    assert live["measurement"]["flags"] == ["l3_missing"]
+    page = portal.get("/wiring").text
+    for shown in ("16.0 A", "10.2 A", "3680 W", "2290 W", "230 V", "out of the building"):
+        assert shown in page
+    scan = json.loads(portal.get("/scan.json").text)
+    assert scan[0] == {"ssid": "Hallonstigen 7", "rssi": -48, "secured": True}
+
+
+def test_a_new_search_says_what_it_costs_and_shows_its_networks(portal: Portal) -> None:
+    assert "Measuring pauses" in portal.get("/").text
+    answer = portal.ask("POST", "/scan")
+    assert "Searching" in answer.text
+    assert 'http-equiv="refresh" content="5;url=/"' in answer.text
+    assert "Scan 1" in portal.get("/").text
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /" + b"a" * 600 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + b"X-A: bbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n" * 200, 431),
+        (b"POST /connect HTTP/1.1\r\nContent-Length: 99999\r\n\r\n", 413),
+        (b"POST /connect HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 413),
+        (b"POST /connect HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /connect HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST /connect HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nX-A: " + b"b" * 600, 431),
+        (b"\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\n\r\n", 400),
+        (b"get / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n: empty\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /\x00 HTTP/1.1\r\n\r\n", 400),
+        (b"\xff\xfe\xfd\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
+        (b"GET http://example.com/ HTTP/1.1\r\n\r\n", 302),
+        (b"GET /../../settings HTTP/1.1\r\nHost: 192.168.251.1\r\n\r\n", 302),
+        (b"GET /pages/%2e%2e/factory.json HTTP/1.1\r\n\r\n", 302),
+        (b"GET /?%zz=%zz HTTP/1.1\r\n\r\n", 200),
+        (b"GET /?lang=%00&lang=xx HTTP/1.1\r\n\r\n", 200),
+        (b"DELETE / HTTP/1.1\r\n\r\n", 405),
+        (b"HEAD / HTTP/1.1\r\n\r\n", 200),
+        (b"OPTIONS / HTTP/1.1\r\n\r\n", 200),
+        (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405),
+        (b"POST /connect HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400),
+        (
+            b"POST /connect HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: 9\r\n\r\nssid=%zz%",
+            400,
+        ),
+        (
+            b"POST /connect HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: 11\r\n\r\nssid=%ff%fe",
+            400,
+        ),
+        (
+            b"POST /connect HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: 6\r\n\r\nssid=\xff",
+            400,
+        ),
+    ],
+)  # fmt: skip
+def test_a_malformed_request_gets_a_proper_status(portal, sent, status) -> None:
+    answer = portal.raw(sent)
+    assert answer.startswith(b"HTTP/1.0 %d " % status), answer[:80]
+    assert portal.get("/status.json").status == 200
+
+
+def test_half_requests_and_slow_clients_are_closed_in_time(portal: Portal) -> None:
+    for sent in (b"", b"G", b"GET / HTTP/1.1\r\nHost: x", b"POST /connect HTTP/1.1\r\n"
+                 b"Content-Length: 100\r\n\r\nssid="):  # fmt: skip
+        began = time.monotonic()
+        assert portal.raw(sent, patience=8) == b""
+        assert time.monotonic() - began < 6  # the stage allows 1 s
+
+
+def test_idle_connections_make_room_for_a_real_request(portal: Portal) -> None:
+    idle = [socket.create_connection(("127.0.0.1", portal.port)) for _ in range(12)]
+    try:
+        began = time.monotonic()
+        assert portal.get("/").status == 200
+        assert time.monotonic() - began < 1.5  # before the idle ones expire
+    finally:
+        for s in idle:
+            s.close()
+
+
+def test_a_dozen_clients_at_once_are_all_served_or_refused(portal: Portal) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def ask(n: int) -> int:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return portal.get("/" if n % 2 else "/status.json").status
+        return 0
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, range(60)))
+    assert set(answers) <= {0, 200}
+    assert answers.count(200) >= 12
+    assert portal.get("/").status == 200
+
+
+def test_hostile_bytes_neither_stop_it_nor_make_it_grow(portal: Portal) -> None:
+    dice = random.Random(42)
+    portal.get("/")
+    portal.raw(b"\xff\r\n\r\n")
+    before, _ = portal.heap()
+    seeds = [
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"POST /connect HTTP/1.1\r\nContent-Length: 30\r\n\r\nssid=abc&password=12345",
+    ]
+    for n in range(400):
+        data = bytearray(dice.choice(seeds))
+        if n % 3 == 0:
+            data = bytearray(dice.randbytes(dice.randrange(1, 600)))
+        for _ in range(dice.randrange(1, 6)):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        with contextlib.suppress(OSError):
+            s = socket.create_connection(("127.0.0.1", portal.port), timeout=5)
+            with s:
+                s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(65536):
+                    pass
+    assert portal.get("/").status == 200
+    after, connections = portal.heap()
+    assert connections == 0
+    assert after - before < 3000
