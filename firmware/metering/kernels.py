@@ -357,16 +357,17 @@ def judge(sums, rms, top: int):
 
 
 @micropython.viper
-def moved(rms, told, step, fuse, phases: int, was_over: int) -> int:
-    """Whether the currents of a cycle call for a message at once. All four are arrays of counts.
+def moved(rms, told, step, fuse, peak, phases: int, was_over: int) -> int:
+    """Whether the currents of a cycle call for a message at once. All five are arrays of counts.
 
     1 where one is more than `step` from what was `told`, 2 where one is above its `fuse` (once
-    above, it counts as such down to 1/32 below); 3 is both.
+    above, it counts as such down to 1/32 below); 3 is both. Keeps the highest in `peak`.
     """
     now = ptr32(rms)
     last = ptr32(told)
     most = ptr32(step)
     limit = ptr32(fuse)
+    highest = ptr32(peak)
     found = 0
     i = 0
     while i < phases:
@@ -375,6 +376,8 @@ def moved(rms, told, step, fuse, phases: int, was_over: int) -> int:
             change = 0 - change
         if change > most[i]:
             found |= 1
+        if now[i] > highest[i]:
+            highest[i] = now[i]
         edge = limit[i]
         if was_over:
             edge -= edge >> 5
