@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,8 @@ for folder in ("sim/cpython", "firmware"):
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from sim.air import Air  # noqa: E402
+from sim.device import SimulatedDevice  # noqa: E402
 from sim.image import Image, build, default_vm  # noqa: E402
 
 VM32 = "AMPGUARD_VM32"  # names a MicroPython with 32-bit words, as the board has
@@ -73,3 +77,36 @@ def run_vm(image: Image, tmp_path: Path) -> Run:
         return done.stdout
 
     return run
+
+
+Board = Callable[..., SimulatedDevice]
+
+
+@pytest.fixture
+def board(image: Image, tmp_path: Path) -> Iterator[Board]:
+    """board("print(1)") -> a SimulatedDevice whose main.py that is, the compiled firmware beside
+    it. Start it with `async with`; what is still running after the test is killed."""
+    made: list[SimulatedDevice] = []
+
+    def make(main: str, **options: Any) -> SimulatedDevice:
+        options = {"air": Air(), "plant": SteadyPlant(), "image": image} | options
+        flash = tmp_path / f"flash{len(made)}"
+        files = {"boot.py": "", "main.py": main} | options.pop("files", {})
+        made.append(SimulatedDevice(flash, files=files, **options))
+        return made[-1]
+
+    yield make
+    for device in made:
+        device.kill()
+
+
+class SteadyPlant:
+    """A plant that stands still: channel k always gives the code 1000 + 100 k."""
+
+    def __init__(self) -> None:
+        self.codes = [1000 + 100 * k for k in range(6)]
+
+    def render(self) -> bytes:
+        row = struct.pack("<6H", *(16 * code for code in self.codes))
+        header = struct.pack("<4s6I36x", b"AGPL", 1, 0, 4, 10000, 1, 2)
+        return header + 5 * row + struct.pack("<2h", 0, 0)

@@ -157,6 +157,15 @@ class SimulatedDevice:
 
     stop = cut
 
+    def kill(self) -> None:
+        """Ends the VM from outside an event loop, whatever state it is in."""
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._run:
+            shutil.rmtree(self._run, ignore_errors=True)
+            self._run = None
+
     async def __aenter__(self) -> SimulatedDevice:
         await self.start()
         return self

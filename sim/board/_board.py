@@ -7,7 +7,9 @@ import uos
 import utime
 import vfs
 
-HOST = vfs.VfsPosix("/")
+# Without a root of its own: VfsPosix joins root and path in a buffer that its rename (until 1.28)
+# uses twice, and that two threads would share.
+HOST = vfs.VfsPosix()
 
 
 def _read_config():

@@ -4,7 +4,7 @@ import io
 
 import uos
 import vfs
-from _board import config, emit, power_off
+from _board import HOST, config, emit, power_off
 
 _ENOSPC = 28
 
@@ -75,21 +75,21 @@ class _File(io.IOBase):
 
 class Flash:
     def __init__(self):
-        self._host = vfs.VfsPosix(config["flash"])
+        self._root = config["flash"]
         self._size = config.get("flash_size", 2 * 1024 * 1024)
         self._cut = config.get("cut_at_write", 0)
         self._cwd = "/"
         self.changes = 0
-        self._used = self._tree("/")
+        self._used = self._tree(self._root)
 
     def _tree(self, path):
         used = 0
-        for entry in self._host.ilistdir(path):
-            inner = path + entry[0] if path == "/" else path + "/" + entry[0]
+        for entry in HOST.ilistdir(path):
+            inner = path + "/" + entry[0]
             if entry[1] == 0x4000:
                 used += 8192 + self._tree(inner)
             else:
-                used += self._host.stat(inner)[6]
+                used += HOST.stat(inner)[6]
         return used
 
     def change(self, what):
@@ -106,9 +106,16 @@ class Flash:
         self._used += size
 
     def _path(self, path):
+        # Where it is on the host. Nothing is above the root.
         if path[:1] != "/":
-            path = self._cwd + path if self._cwd == "/" else self._cwd + "/" + path
-        return path.rstrip("/") or "/"
+            path = self._cwd + "/" + path
+        parts = []
+        for part in path.split("/"):
+            if part == "..":
+                parts = parts[:-1]
+            elif part and part != ".":
+                parts.append(part)
+        return self._root + "/" + "/".join(parts) if parts else self._root
 
     def mount(self, readonly, mkfs):
         pass
@@ -118,9 +125,9 @@ class Flash:
 
     def chdir(self, path):
         path = self._path(path)
-        if self._host.stat(path)[0] != 0x4000:
+        if HOST.stat(path)[0] & 0xF000 != 0x4000:
             raise OSError(2)
-        self._cwd = path
+        self._cwd = path[len(self._root) :] or "/"
 
     def getcwd(self):
         return self._cwd
@@ -128,55 +135,50 @@ class Flash:
     def open(self, path, mode):
         path = self._path(path)
         if not ("w" in mode or "a" in mode or "+" in mode or "x" in mode):
-            return self._host.open(path, mode)
+            return HOST.open(path, mode)
         if self.change("open"):
             power_off()
-        self._forget(path, "w" in mode)
-        return _File(self, self._host.open(path, mode))
+        if "w" in mode:
+            self._shrink(path)
+        return _File(self, HOST.open(path, mode))
 
-    def _forget(self, path, gone):
+    def _shrink(self, path):
         try:
-            if gone:
-                self._used -= self._host.stat(path)[6]
+            self._used -= HOST.stat(path)[6]
         except OSError:
             pass
 
     def stat(self, path):
-        return self._host.stat(self._path(path))
+        return HOST.stat(self._path(path))
 
     def ilistdir(self, path):
-        for entry in self._host.ilistdir(self._path(path)):
-            yield (
-                entry[0],
-                entry[1],
-                0,
-                0 if entry[1] == 0x4000 else entry[3] if len(entry) > 3 else 0,
-            )
+        path = self._path(path)
+        for name, kind, _ in HOST.ilistdir(path):
+            yield name, kind, 0, HOST.stat(path + "/" + name)[6] if kind == 0x8000 else 0
 
     def rename(self, old, new):
         old, new = self._path(old), self._path(new)
         if self.change("rename"):
             power_off()
-        self._forget(new, True)
-        # Not self._host.rename: VMs up to 1.28 lose the first path of a VfsPosix with a root.
-        vfs.VfsPosix().rename(config["flash"] + old, config["flash"] + new)
+        self._shrink(new)
+        HOST.rename(old, new)
 
     def remove(self, path):
         path = self._path(path)
         if self.change("remove"):
             power_off()
-        self._forget(path, True)
-        self._host.remove(path)
+        self._shrink(path)
+        HOST.remove(path)
 
     def mkdir(self, path):
         if self.change("mkdir"):
             power_off()
-        self._host.mkdir(self._path(path))
+        HOST.mkdir(self._path(path))
 
     def rmdir(self, path):
         if self.change("rmdir"):
             power_off()
-        self._host.rmdir(self._path(path))
+        HOST.rmdir(self._path(path))
 
     def statvfs(self, path):
         blocks = self._size // 4096
