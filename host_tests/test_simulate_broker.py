@@ -222,6 +222,22 @@ async def test_what_a_client_sent_before_it_left_is_reported_in_order(room: Room
 
 
 @in_a_room
+async def test_what_piled_up_before_a_client_left_is_reported_too(room: Room) -> None:
+    other, device = room.client(), room.client()
+    await other.connect("other")
+    other.publish("kept", b"x", qos=1, retain=True)
+    await room.next()
+    await device.connect("device", WILL)
+    await device.subscribe("kept", qos=1)  # its retained message is never acknowledged
+    for n in range(50):
+        device.publish("n", b"%d" % n)
+    await device.writer.drain()
+    await device.cut()
+    assert [(await room.next())[1] for _ in range(50)] == [b"%d" % n for n in range(50)]
+    assert await room.next() == WILL
+
+
+@in_a_room
 async def test_a_subscriber_gets_a_message_at_the_lower_of_both_qos(room: Room) -> None:
     listener, device = room.client(), room.client()
     await listener.connect("listener")
