@@ -67,7 +67,7 @@ def test_distorted_currents_are_measured_as_true_rms(harmonics: dict[str, dict])
 def test_no_load_is_no_current(noise_lsb: float) -> None:
     for seed in (1, 2, 3):
         bench = MeterBench(Plant(seed=seed, i=[0, 0, 0], noise_lsb=noise_lsb))
-        for _, told in bench.messages(3.2):
+        for _, told in bench.messages(2.1):
             assert max(told.i_ma) <= 100
             assert max(map(abs, told.p_mw)) <= 100 * 230
 

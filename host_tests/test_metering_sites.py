@@ -77,7 +77,7 @@ def test_the_frequency_is_followed_after_a_change() -> None:
     bench.messages(1.5)
     for f in (60.0, 45.0, 65.0, 49.95):
         plant.set(f=f)
-        told = bench.messages(3)[-1][1]
+        told = bench.messages(2)[-1][1]
         assert told.f_mhz == pytest.approx(f * 1e3, abs=20)
         assert told.p_mw == pytest.approx([3_680_000, 2_300_000, 1_380_000], rel=0.01)
 

@@ -103,9 +103,8 @@ class Site:
                 m.p_mw[i] = round(p * mw)
                 m.q_mvar[i] = round(q * mw)
                 if lives and i_ma:
-                    m.pf_milli[i] = max(
-                        -1000, min(1000, m.p_mw[i] * 1000 // (i_ma * u_mv // 1000))
-                    )
+                    share = (m.p_mw[i] * 2000 // (i_ma * u_mv // 1000) + 1) >> 1
+                    m.pf_milli[i] = max(-1000, min(1000, share))
 
     def flag(self, m, sums, mains):
         """The flags of `m`, whose quantities come from `sums`."""
