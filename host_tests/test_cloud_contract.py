@@ -10,7 +10,7 @@ import pytest
 from cloud_bench import ROOT
 from jsonschema import Draft202012Validator
 
-from cloud import protocol
+from cloud import protocol, records
 
 SCHEMAS = {
     path.stem: json.loads(path.read_text()) for path in (ROOT / "docs" / "schema").glob("*.json")
@@ -98,15 +98,17 @@ def test_the_examples_are_what_the_firmware_writes():
     (info,) = examples("info")
     assert json.loads(protocol.info_payload(info)) == info
     (energy,) = examples("energy")
-    payload = protocol.energy_payload(
-        energy["seq"],
+    record = SimpleNamespace(
+        seq=energy["seq"],
         from_s=energy["from"],
         to_s=energy["to"],
-        import_wh=energy["imp"],
-        export_wh=energy["exp"],
+        imp_wh=energy["imp"],
+        exp_wh=energy["exp"],
+        net_imp_wh=energy["net_imp"],
+        net_exp_wh=energy["net_exp"],
         i_max_ma=[round(x * 1000) for x in energy["i_max"]],
-        late=True,
     )
+    payload = protocol.energy_payload(record, late=True)
     assert json.loads(payload) == energy
 
 
@@ -116,7 +118,7 @@ def test_the_password_in_the_contract_is_the_one_a_broker_computes():
 
 
 def test_every_flag_of_the_meter_is_explained():
-    source = (ROOT / "firmware" / "metering" / "meter.py").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "firmware" / "metering").glob("*.py"))
     flags = re.findall(r'flags\.append\("(\w+)"', source)
     assert flags
     for flag in flags:
@@ -128,3 +130,29 @@ def test_every_reason_of_the_uplink_is_explained():
     reasons = {"lost", *re.findall(r'"(connected|moving|restart)"', source)}
     for reason in reasons:
         assert re.search(rf"^\| `{reason}` \|", CONTRACT, re.MULTILINE), reason
+
+
+def test_a_record_reads_the_same_after_it_waited_on_flash():
+    for absent in (False, True):
+        record = SimpleNamespace(
+            seq=4711,
+            from_s=None if absent else 1767225600,
+            to_s=None if absent else 1767225660,
+            imp_wh=[4_000_000_000, 1, 2],
+            exp_wh=[3, 4, 5],
+            net_imp_wh=6,
+            net_exp_wh=7,
+            i_max_ma=[None if absent else 800_000, 0, 16012],
+        )
+        for late in (False, True):
+            name, payload = records.message(*records.energy(record), late)
+            assert name == "energy"
+            assert payload == protocol.energy_payload(record, late)
+            check("energy", payload)
+
+
+def test_an_event_that_waited_says_so():
+    payload = '{"v":1,"seq":7,"ts":1767225600123,"kind":"overload","words":"L2 \u00e5"}'
+    assert records.message(*records.event(payload), False) == ("event", payload)
+    _, late = records.message(*records.event(payload), True)
+    assert check("event", late) == {**json.loads(payload), "late": True}

@@ -221,3 +221,87 @@ def test_memory_does_not_grow_over_many_connections(vm, tmp_path):
             wait_for(lambda b=broker, n=connections: len(b.connections) >= n)
             heaps.append(device.end("collected")["heap"])
     assert heaps[1] - heaps[0] < 1024, heaps
+
+
+# -- records: nothing of value lost
+
+
+def record_seqs(broker):
+    return [packet.payload["seq"] for packet in named(broker, "event")]
+
+
+def test_a_record_reaches_a_present_broker_once_and_at_once(vm, tmp_path):
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, backlog="b") as device,
+    ):
+        wait_for(lambda: named(broker, "info"))
+        device.order(records=[1])
+        wait_for(lambda: record_seqs(broker) == [1])
+        device.order(records=[2, 3])
+        wait_for(lambda: record_seqs(broker) == [1, 2, 3])
+        device.end()
+        assert record_seqs(broker) == [1, 2, 3]
+        assert all("late" not in packet.payload for packet in named(broker, "event"))
+        assert all(packet.qos == 1 for packet in named(broker, "event"))
+
+
+def test_what_happens_in_an_outage_is_told_after_it_in_order_and_as_late(vm, tmp_path):
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, backlog="b") as device,
+    ):
+        wait_for(lambda: named(broker, "info"))
+        broker.close()
+        device.wait_state("failed")
+        had = len(device.events)
+        device.order(records=list(range(12)))
+        wait_for(lambda: list((tmp_path / "b").glob("*.seg")))
+        with Broker(good, port=broker.port) as again:
+            device.wait_state("online", after=had)
+            wait_for(lambda: record_seqs(again)[11:])
+            device.end()
+            assert record_seqs(again) == list(range(12))
+            assert all(packet.payload["late"] for packet in named(again, "event"))
+            # They never push the live message aside: at most one record for each.
+            packets = [p for p in again.connections[0].packets if p.kind == 3]
+            between = 0
+            for packet in packets:
+                between = 0 if packet.name == "measurement" else between + (packet.name == "event")
+                assert between <= 1
+    assert not list((tmp_path / "b").glob("*.seg"))
+
+
+def test_a_record_without_its_acknowledgement_is_sent_again_in_the_next_connection(vm, tmp_path):
+    def takes_no_events(connection):
+        connection.accept()
+        while True:
+            packet = connection.receive()
+            if not (packet.kind == 3 and packet.name == "event"):
+                connection.answer(packet)
+
+    with (
+        Broker(takes_no_events, good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, backlog="b") as device,
+    ):
+        device.order(records=[1, 2])
+        wait_for(lambda: record_seqs(broker)[3:])
+        device.end()
+        first, second = (
+            [p for p in c.packets if p.kind == 3 and p.name == "event"] for c in broker.connections
+        )
+        assert [p.payload["seq"] for p in first] == [1, 1]
+        assert [p.payload["seq"] for p in second] == [1, 2]
+
+
+def test_records_of_an_outage_survive_a_power_cut(vm, tmp_path):
+    with Broker(good) as broker:
+        config = {"port": broker.port, "backlog": "b", "link": None}
+        with UplinkDevice(vm, tmp_path, **config) as device:
+            device.order(records=list(range(5)))
+            wait_for(lambda: sum(f.stat().st_size for f in (tmp_path / "b").glob("*.seg")) > 300)
+        with UplinkDevice(vm, tmp_path, **config) as device:
+            device.order(records=[5], link="lan")
+            wait_for(lambda: record_seqs(broker)[5:])
+            device.end()
+        assert record_seqs(broker) == list(range(6))

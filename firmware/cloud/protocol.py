@@ -116,16 +116,22 @@ def info_payload(info):
     return "{%s}" % ",".join(fields)
 
 
-def energy_payload(seq, *, from_s, to_s, import_wh, export_wh, i_max_ma, late=False):
-    """One record: running counters at `to_s` (Unix s), the highest current of each phase."""
-    return '{"v":1,"seq":%d,"from":%s,"to":%s,"imp":%s,"exp":%s,"i_max":%s%s}' % (
-        seq,
-        _whole(from_s),
-        _whole(to_s),
-        _counters(import_wh),
-        _counters(export_wh),
-        _phases(i_max_ma),
-        ',"late":true' if late else "",
+def energy_payload(r, late=False):
+    """`r` has what metering.energy.Record has: running counters at `to_s` (Unix s)."""
+    return (
+        '{"v":1,"seq":%d,"from":%s,"to":%s,"imp":%s,"exp":%s,"net_imp":%s,"net_exp":%s,'
+        '"i_max":%s%s}'
+        % (
+            r.seq,
+            _whole(r.from_s),
+            _whole(r.to_s),
+            _counters(r.imp_wh),
+            _counters(r.exp_wh),
+            _whole(r.net_imp_wh),
+            _whole(r.net_exp_wh),
+            _phases(r.i_max_ma),
+            ',"late":true' if late else "",
+        )
     )
 
 

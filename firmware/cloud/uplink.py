@@ -10,7 +10,8 @@ import random
 
 from micropython import const
 
-from cloud import protocol, wire
+from cloud import protocol, records, wire
+from cloud.live_queue import LiveQueue
 from cloud.mqtt import SafeClient
 from cloud.password import mqtt_password
 from cloud.retry import Retry
@@ -20,15 +21,29 @@ _KEEPALIVE_S = const(8)  # the broker publishes the last will after one and a ha
 _IDLE_MS = const(10)  # a measurement waits this long at most before it is seen
 _HOUSEKEEPING_MS = const(2000)  # between looks at what rarely changes
 _HELD_MS = const(30_000)  # a connection that lived this long was a good one
+_RECORDS = const(16)  # between two looks of this thread: it may sit in a DNS query for long
 _RSSI_STEP = const(10)  # dB that make a new `info` worth its bytes
 
 
 class Uplink:
     """`info()` returns the fields of the `info` message that others know; `link` has interface
-    and ip; `ca_path` holds the provider's CA certificate (DER)."""
+    and ip; `ca_path` holds the provider's CA certificate (DER); `backlog` keeps records."""
 
     def __init__(
-        self, *, queue, identity, settings, clock, link, info, socket, ssl, time, log, ca_path
+        self,
+        *,
+        queue,
+        identity,
+        settings,
+        clock,
+        link,
+        info,
+        socket,
+        ssl,
+        time,
+        log,
+        ca_path,
+        backlog=None,
     ):
         self.state = "off"
         self.alive_ms = time.ticks_ms()
@@ -46,6 +61,8 @@ class Uplink:
         self._time = time
         self._log = log
         self._ca_path = ca_path
+        self._backlog = backlog
+        self._records = LiveQueue(_RECORDS)
         self._topics = protocol.Topics(identity.serial)
         self._password = mqtt_password(identity.pin, identity.serial)
         self._retry = Retry(lambda n: random.getrandbits(16) % n)
@@ -60,14 +77,20 @@ class Uplink:
                 way = self._way()
                 if way is None:
                     self._enter("off")
+                    self._collect(keep=True)
                     self._time.sleep_ms(_IDLE_MS)
                 else:
                     self._connection(way)
+            self._collect(keep=True)
             self._enter("off")
         except Exception as crash:
             self.crash = crash
             self._enter("failed: crashed")
             raise  # MicroPython prints what a thread died of
+
+    def record(self, kind, data):
+        """Main thread: hands over a record (cloud.records) that must reach the broker."""
+        self._records.put((kind, data))
 
     def stop(self, reason):
         """Asks the thread to say goodbye, with a word of docs/protocol.md, and to end."""
@@ -107,6 +130,7 @@ class Uplink:
             words = str(fault)
         if client is not None:
             client.close()
+        self._collect(keep=True)
         took_ms = self._time.ticks_diff(self._time.ticks_ms(), started)
         if client is not None:
             if took_ms > _HELD_MS:
@@ -151,13 +175,20 @@ class Uplink:
         told = None  # the `info` the broker has
         looked_ms = self._time.ticks_add(self._time.ticks_ms(), -_HOUSEKEEPING_MS)
         info = None
+        sending = False  # a record is under way
+        allowed = True  # to send one: one for each live message, so that they never queue up
         while self._stop_reason is None:
             self._alive()
             measurement = self._queue.take()
             if measurement is not None:
                 client.publish(self._topics.measurement, protocol.measurement_payload(measurement))
                 self.published += 1
+                allowed = True
             client.step()
+            self._collect(keep=False)
+            if sending and client.ready:
+                self._backlog.drop()
+                sending = False
             if self._time.ticks_diff(self._time.ticks_ms(), looked_ms) >= _HOUSEKEEPING_MS:
                 looked_ms = self._time.ticks_ms()
                 if self._way() != way:
@@ -166,6 +197,9 @@ class Uplink:
             if info is not None and info != told and client.ready:
                 client.publish(self._topics.info, info, True, 1)
                 told = info
+            elif allowed and client.ready and self._backlog is not None:
+                sending = self._send_record(client)
+                allowed = not sending
             if measurement is None:
                 if self._clock.due():
                     self._clock.sync()
@@ -200,7 +234,32 @@ class Uplink:
                 self._retry.reset()
                 return
             self._alive()
+            self._collect(keep=True)
             self._time.sleep_ms(_IDLE_MS)
+
+    # -- records
+
+    def _collect(self, keep):
+        """Takes over what the main thread recorded; `keep`: onto flash, nobody takes it now."""
+        if self._backlog is None:
+            return
+        item = self._records.take()
+        while item is not None:
+            self._backlog.put(*item)
+            item = self._records.take()
+        if keep and self._backlog.waiting:
+            self._backlog.keep()
+            if self._backlog.problem:
+                self._log.error("cloud", self._backlog.problem)
+
+    def _send_record(self, client):
+        """Publishes the oldest record, if there is one. Returns whether."""
+        entry = self._backlog.peek()
+        if entry is None:
+            return False
+        name, payload = records.message(*entry)
+        client.publish(self._topics.root + name, payload, False, 1)
+        return True
 
     # -- what a connection needs
 

@@ -2,7 +2,8 @@
 
 argv[1]: JSON {"host", "port", "tls", "hosts", "ca", "speed", "clock"}; time runs `speed` times
 as fast, so that a deadline of 8 s takes one. Prints a line of JSON for every change of state;
-takes lines of JSON on stdin: {"link": "lan"|null, "ip", "provider", "info", "stop", "end"}; "end":
+takes lines of JSON on stdin: {"link": "lan"|null, "ip", "provider", "info", "records",
+"stop", "end"}; "end":
 "collected" ends the thread first.
 """
 
@@ -16,6 +17,8 @@ import time as real
 import desk
 from expect import Part
 
+from cloud import records
+from cloud.backlog import Backlog
 from cloud.live_queue import LiveQueue
 from cloud.uplink import Uplink
 from device.log import Log
@@ -84,6 +87,7 @@ uplink = Uplink(
     time=time,
     log=Log(time, lambda line: None),
     ca_path=config.get("ca", "/nowhere"),
+    backlog=Backlog(config["backlog"]) if "backlog" in config else None,
 )
 
 
@@ -114,6 +118,9 @@ def obey(order):
     if "hosts" in order:
         desk.hosts.clear()
         desk.hosts.update(order["hosts"])
+    for n in order.get("records", []):
+        event = {"v": 1, "seq": n, "ts": None, "kind": "test", "words": "a test"}
+        uplink.record(*records.event(json.dumps(event)))
     if "stop" in order:
         uplink.stop(order["stop"])
 
