@@ -147,9 +147,13 @@ def _constants(tree: ast.Module | ast.ClassDef, prefix: str) -> dict[str, object
         if isinstance(node, ast.ClassDef):
             found |= _constants(node, f"{prefix}.{node.name}")
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name):
-            if isinstance(node.value, ast.Constant) and target.id.isupper():
-                found[f"{prefix}.{target.id}"] = node.value.value
+        value = getattr(node, "value", None)
+        if (
+            isinstance(target, ast.Name)
+            and target.id.isupper()
+            and isinstance(value, ast.Constant)
+        ):
+            found[f"{prefix}.{target.id}"] = value.value
     return found
 
 

@@ -1,4 +1,4 @@
-"""The air around the board: what is on the radio, what the cable and the router do, who has the time.
+"""The air around the board: the radio, the cable, the router, and who has the time.
 
 In: `Air(...)`, `air.set(wifi="down")`. Out: two files that the stand-ins read, once attached to a
 running board's folder:
@@ -11,7 +11,7 @@ air.bin, 64 bytes, rewritten in place, little-endian:
 | 4 | u32 generation of plant.bin (24 bits used) |
 | 8 | u8 wifi: 1 the networks are on the air |
 | 9 | u8 lan: 1 the cable is in |
-| 10 | u8 internet: 0 up, 1 refused, 2 blackhole; all beyond the building's router, broker included |
+| 10 | u8 internet, all beyond the building's router, broker included: 0 up, 1 refused, 2 blackhole |
 | 11 | u8 dns: 0 up, 1 dead |
 | 12 | u8 button: 1 pressed |
 | 13 | u8 ntp: 0 up, 1 dead |

@@ -177,6 +177,11 @@ class SimulatedDevice:
     def powered(self) -> bool:
         return self._keeper is not None
 
+    @property
+    def pid(self) -> int | None:
+        """The VM's process, while it runs."""
+        return self._process.pid if self._process else None
+
     def plant_changed(self) -> None:
         """Renders the plant again and shows it to the ADC."""
         if self._run:

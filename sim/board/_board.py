@@ -25,9 +25,13 @@ _events = HOST.open("/dev/fd/%d" % config["events"], "wb") if "events" in config
 
 
 def emit(**event):
+    write(json.dumps(event) + "\n")
+
+
+def write(line):
+    # One write, shorter than PIPE_BUF: lines of two threads never mix.
     if _events:
-        # One write, shorter than PIPE_BUF: lines of two threads never mix.
-        _events.write(json.dumps(event) + "\n")
+        _events.write(line)
 
 
 @micropython.viper
