@@ -69,23 +69,28 @@ def page(folder, names, words, values):
         words.close()
 
 
-def _fill(path, words, values):
+def lines(path):
     with open(path, "rb") as file:
         while True:
             line = file.readline()
             if not line:
                 return
-            parts = line.decode().split("{{")
-            yield parts[0]
-            for at in range(1, len(parts)):
-                key, _, rest = parts[at].partition("}}")
-                value = values[key] if key in values else words[key]
-                if isinstance(value, str):
-                    yield value
-                else:
-                    for part in value:
-                        yield part
-                yield rest
+            yield line
+
+
+def _fill(path, words, values):
+    for line in lines(path):
+        parts = line.decode().split("{{")
+        yield parts[0]
+        for at in range(1, len(parts)):
+            key, _, rest = parts[at].partition("}}")
+            value = values[key] if key in values else words[key]
+            if isinstance(value, str):
+                yield value
+            else:
+                for part in value:
+                    yield part
+            yield rest
 
 
 def languages(current):

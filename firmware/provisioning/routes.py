@@ -229,7 +229,8 @@ class Routes:
 
     async def _script(self, request):
         headers = {"Content-Type": "application/javascript", "Cache-Control": "max-age=300"}
-        return Response(open(self._folder + "pages/portal.js", "rb"), headers=headers)
+        lines = rendering.lines(self._folder + "pages/portal.js")
+        return Response(lines, headers=headers, reason="OK")
 
     def _page(self, request, name, words, values, status=200):
         language = self._language(request)
@@ -281,4 +282,4 @@ def _from_own_page(request):
 
 def _json(text):
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return Response(text, headers=headers)
+    return Response(text, headers=headers, reason="OK")

@@ -6,8 +6,10 @@ at 115200 baud stops the meter for two mains cycles).
 """
 
 import asyncio
+import gc
 
-from microdot import Request, Response
+import microdot
+from microdot import Microdot, Request, Response
 from micropython import const
 
 # What is used of a request's headers, under the names that Microdot looks for.
@@ -22,6 +24,20 @@ _KEPT = (
 )
 _PIECE = const(512)  # bytes read at a time
 _PACKET = const(1440)  # bytes written at a time: a full TCP segment of lwIP
+
+
+# What of Microdot is never called here; where the heap is small it goes again.
+_UNUSED = (
+    (microdot, "AsyncBytesIO urlencode abort redirect send_file"),
+    (Microdot, "start_server run shutdown handle_request mount abort put patch delete query"),
+    (Microdot, "after_request after_error_request"),
+    (Request, "create _safe_readline json files stream after_request"),
+    (Response, "write complete body_iter set_cookie delete_cookie redirect send_file"),
+)
+if hasattr(gc, "mem_free"):
+    for _owner, _names in _UNUSED:
+        for _name in _names.split():
+            setattr(_owner, _name, None)  # deleted, the slot would still hold the function
 
 
 class Refused(Exception):
@@ -54,7 +70,6 @@ class Server:
         self._server = None
         self.connections = []
         Request.max_body_length = Request.max_content_length = self.max_body
-        Response.send_file_buffer_size = _PIECE
 
     async def start(self, address):
         self._server = await asyncio.start_server(self._connected, address[0], address[1])
@@ -108,11 +123,10 @@ class Server:
             try:
                 request = await self._receive(data, reader)
             except Refused as refusal:
-                await out.awrite(b"HTTP/1.0 %d %s\r\n\r\n" % refusal.args)
+                answer = Response("", refusal.args[0], reason=refusal.args[1])
             else:
                 answer = await self._app.dispatch_request(request)
-                await answer.write(out)
-            await out.flush()
+            await _send(out, answer)
         finally:
             self._buffers.append(buffer)
 
@@ -125,7 +139,7 @@ class Server:
         while True:
             end = data.find(b"\r\n")
             if (end if end >= 0 else len(data)) > self.max_line or room < 0:
-                raise Refused(431 if first else 414, b"Too Long")
+                raise Refused(431 if first else 414, "Too Long")
             if end < 0:
                 data += await _more(reader)
             elif end == 0:
@@ -143,7 +157,7 @@ class Server:
         if not length.isdigit():
             raise _bad()
         if len(length) > 6 or int(length) > self.max_body:
-            raise Refused(413, b"Payload Too Large")
+            raise Refused(413, "Payload Too Large")
         length = int(length)
         body = data[2:]
         while len(body) < length:
@@ -159,15 +173,15 @@ class _Connection:
 
 
 class _Writer:
-    """Collects Microdot's many small writes in a buffer: each of its own would be a packet, and
-    would wait a mains cycle for its turn."""
+    """Collects small writes in a buffer: each of its own would be a packet, and would wait a mains
+    cycle for its turn."""
 
     def __init__(self, writer, buffer):
         self._writer = writer
         self._buffer = memoryview(buffer)
         self._used = 0
 
-    async def awrite(self, data):
+    async def write(self, data):
         data = memoryview(data)
         while data:
             size = min(len(data), len(self._buffer) - self._used)
@@ -183,6 +197,19 @@ class _Writer:
         await self._writer.drain()
 
 
+async def _send(out, answer):
+    """Sends a Response whose body is bytes or an iterator of str or bytes."""
+    await out.write(("HTTP/1.0 %d %s\r\n" % (answer.status_code, answer.reason or "-")).encode())
+    answer.headers.setdefault("Content-Type", "text/plain")
+    for name, value in answer.headers.items():
+        await out.write(("%s: %s\r\n" % (name, value)).encode())
+    await out.write(b"\r\n")
+    if not answer.is_head:
+        for part in (answer.body,) if isinstance(answer.body, bytes) else answer.body:
+            await out.write(part.encode() if isinstance(part, str) else part)
+    await out.flush()
+
+
 async def _more(reader):
     data = await reader.read(_PIECE)
     if not data:
@@ -191,7 +218,7 @@ async def _more(reader):
 
 
 def _bad():
-    return Refused(400, b"Bad Request")
+    return Refused(400, "Bad Request")
 
 
 def _text(line):
@@ -220,7 +247,7 @@ def _header(line, headers):
         raise _bad()
     name = name.lower()
     if name == "transfer-encoding":
-        raise Refused(501, b"Not Implemented")
+        raise Refused(501, "Not Implemented")
     for kept in _KEPT:
         if kept.lower() == name:
             if kept in headers and kept in ("Host", "Content-Length"):
