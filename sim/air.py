@@ -11,11 +11,12 @@ air.bin, 64 bytes, rewritten in place, little-endian:
 | 4 | u32 generation of plant.bin (24 bits used) |
 | 8 | u8 wifi: 1 the networks are on the air |
 | 9 | u8 lan: 1 the cable is in |
-| 10 | u8 internet, all beyond the building's router, broker included: 0 up, 1 refused, 2 blackhole |
+| 10 | u8 internet, all beyond the building's router: 0 up, 1 refused, 2 blackhole |
 | 11 | u8 dns: 0 up, 1 dead |
 | 12 | u8 button: 1 pressed |
 | 13 | u8 ntp: 0 up, 1 dead |
 | 14 | u8 stations joined to the board's access point |
+| 15 | u8 changes when Ctrl-C is to interrupt the running program |
 | 20 | u24 seconds by which the world's clock differs from the host's, u8 1 = it is behind |
 
 world.txt, replaced by rename, one entry a line, words without spaces:
@@ -37,7 +38,7 @@ from typing import Any
 
 OPEN, WPA, WPA2, WPA3 = 0, 2, 3, 6
 
-_FORMAT = struct.Struct("<4sI7B5xI40x")
+_FORMAT = struct.Struct("<4sI8B4xI40x")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "wifi": ("down", "up"),
     "lan": ("down", "up"),
@@ -96,6 +97,7 @@ class Air:
 
     _folder: Path | None = field(default=None, repr=False)
     _generation: int = field(default=0, repr=False)
+    _interrupts: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         self._check()
@@ -139,6 +141,11 @@ class Air:
         self._generation = self._generation % 0xFFFFFF + 1
         self._write()
 
+    def interrupt(self, wanted: bool = True) -> None:
+        """The running program is to raise KeyboardInterrupt, or no more."""
+        self._interrupts = (self._interrupts + (1 if wanted else -1)) % 256
+        self._write()
+
     def _check(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
@@ -165,7 +172,9 @@ class Air:
     def _bytes(self) -> bytes:
         states = [choices.index(getattr(self, name)) for name, choices in _CHOICES.items()]
         offset = abs(self.clock_offset_s) | (0x1000000 if self.clock_offset_s < 0 else 0)
-        return _FORMAT.pack(b"AGAI", self._generation, *states, self.stations, offset)
+        return _FORMAT.pack(
+            b"AGAI", self._generation, *states, self.stations, self._interrupts, offset
+        )
 
     def _world(self) -> Iterable[str]:
         yield f"lease wifi {self.wifi_ip}"

@@ -6,10 +6,10 @@
     await device.cut()            # power fails, mid-instruction
     await device.start(); await device.stop()
 
-Events are dicts with "ev" (see sim/board: ap, sta, lan, listen, pin, wdt, fed, second, rtc,
-crash, repl, reset, cut) and "at", seconds on the host's monotonic clock; the host adds "power"
-(on, off) and "standins". A reset the firmware asks for, or that its watchdog forces, starts the
-VM again with the cause; a VM that ends any other way is an event "died".
+Events are dicts with "ev" (see sim/board: boot, ap, sta, lan, listen, pin, wdt, fed, second, rtc,
+crash, interrupted, repl, reset, cut) and "at", seconds on the host's monotonic clock; the host
+adds "power" (on, off) and "standins". A reset the firmware asks for, or that its watchdog forces,
+starts the VM again with the cause; a VM that ends any other way is an event "died".
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 from sim.air import Air
 from sim.image import Image, ImageError, build, default_vm
+from sim.serial_port import SerialPort
 
 Event = dict[str, Any]
 
@@ -69,7 +70,7 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 class SimulatedDevice:
     """One board; see the head of this file."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 (the six parts of a board)
         self,
         flash: Path,
         air: Air,
@@ -85,10 +86,13 @@ class SimulatedDevice:
         image: Image | None = None,
         factory: dict[str, Any] | None = None,
         files: dict[str, str] | None = None,
+        bare: bool = False,
+        serial: SerialPort | None = None,
         board: dict[str, Any] | None = None,
     ) -> None:
         """flash: the folder that is the board's file system; the firmware is laid out in it at
-        every start, then `files` (path: text) over it, e.g. a main.py of one's own.
+        every start, then `files` (path: text) over it, e.g. a main.py of one's own. bare: nothing
+        is laid out, the board has what somebody flashes through `serial`, its serial port.
 
         board: further words for the stand-ins, e.g. {"chip": "esp32s3", "mac": "3c8a1f5e2b40",
         "image": "1.23.0", "cut_at_write": 7, "flash_size": 2097152, "conversion_us": 35}.
@@ -103,6 +107,7 @@ class SimulatedDevice:
         self.standin_bytes = 0
         self._vm, self._heap, self._lib = vm or default_vm(), heap, lib
         self._image, self._factory, self._files = image, factory, files or {}
+        self._bare, self._serial = bare, serial
         self._on_event, self._on_console = on_event, on_console
         self._run: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -124,7 +129,9 @@ class SimulatedDevice:
             return
         if self._image is None:
             self._image = await asyncio.to_thread(build, self._vm, self._lib)
-        self._image.flash(self.flash, self._factory)
+        self.flash.mkdir(parents=True, exist_ok=True)
+        if not self._bare:
+            self._image.flash(self.flash, self._factory)
         for name, text in self._files.items():
             (self.flash / name).parent.mkdir(parents=True, exist_ok=True)
             (self.flash / name).write_text(text)
@@ -204,7 +211,10 @@ class SimulatedDevice:
         }
 
     async def until(
-        self, wanted: Callable[[Event], bool] | str, timeout: float = 30, since: int = 0
+        self,
+        wanted: Callable[[Event], bool] | str,
+        timeout: float = 30,  # noqa: ASYNC109 (says in its error what the console says)
+        since: int = 0,
     ) -> Event:
         """The first event from number `since` on that is wanted (by its name, or by asking)."""
         name = wanted
@@ -249,7 +259,10 @@ class SimulatedDevice:
             "ports": {"tcp 80": self.portal_port, "udp 53": self.dns_port},
             "reset_cause": cause,
             "standins": self.standin_bytes,
+            "repl": self._serial is not None,
         } | self.board
+        if self._serial and cause == SOFT_RESET:
+            config["raw_repl"] = self._serial.raw
         if cause != PWRON_RESET:
             config["rtc_memory"] = self._rtc_memory
             if self._rtc:
@@ -258,7 +271,7 @@ class SimulatedDevice:
         return config
 
     async def _spawn(
-        self, config: dict[str, Any], heap: int, write_end: int
+        self, config: dict[str, Any], heap: int, write_end: int, line: int | None = None
     ) -> asyncio.subprocess.Process:
         assert self._run
         assert self._image
@@ -268,8 +281,9 @@ class SimulatedDevice:
             str(self._image.vm.path),
             "-X",
             f"heapsize={heap}",
-            "-m",
-            "poweron",
+            *([] if line is None else ["-i"]),
+            "-c",
+            "import poweron",
             cwd=self._run,
             env={
                 "MICROPYPATH": f"{self._image.standins}:.frozen",
@@ -277,8 +291,8 @@ class SimulatedDevice:
                 "TZ": "UTC",
                 "HOME": str(self._run),
             },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL if line is None else line,
+            stdout=asyncio.subprocess.PIPE if line is None else line,
             stderr=asyncio.subprocess.STDOUT,
             pass_fds=(write_end,),
             start_new_session=True,
@@ -292,7 +306,7 @@ class SimulatedDevice:
         process = await self._spawn(config, 4 * 1024 * 1024 + self._capacity, write_end)
         os.close(write_end)
         output, _ = await process.communicate()
-        with open(read_end, "rb") as pipe:
+        with os.fdopen(read_end, "rb") as pipe:
             for line in pipe:
                 event = json.loads(line)
                 if event["ev"] == "standins":
@@ -302,21 +316,27 @@ class SimulatedDevice:
 
     async def _launch(self, cause: int) -> None:
         assert self._image
-        self._reset, self._wdt_s = None, 0.0
+        self._reset = None
+        if cause != SOFT_RESET:  # the watchdog outlives it
+            self._wdt_s = 0.0
+            if self._serial:
+                self._serial.raw = False
         heap = heap_bytes(self._heap, self._image.vm.word_bytes) + self.standin_bytes
         read_end, write_end = os.pipe()
-        process = await self._spawn(self._config(cause, write_end), heap, write_end)
+        line = self._serial.new_line() if self._serial else None
+        process = await self._spawn(self._config(cause, write_end), heap, write_end, line)
         os.close(write_end)
+        if line is not None:
+            os.close(line)
         self.board.pop("cut_at_write", None)
         reader = asyncio.StreamReader(limit=1 << 20)
         await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), open(read_end, "rb", 0)
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0)
         )
-        assert process.stdout
         self._process = process
         self._tasks = [
             asyncio.create_task(self._read_events(reader)),
-            asyncio.create_task(self._read_console(process.stdout)),
+            asyncio.create_task(self._read_console(process)),
         ]
 
     async def _kill(self) -> None:
@@ -346,9 +366,14 @@ class SimulatedDevice:
             cause, code = self._reset, self._process.returncode
             ended.cancel()
             await self._kill()
+            if cause is None and self._serial and code == 0:  # the REPL was left
+                cause = SOFT_RESET
+                self._say({"ev": "reset", "cause": cause})
             if cause is None:
                 self._say({"ev": "died", "code": code})
                 return
+            if self._serial and cause == SOFT_RESET:
+                self._serial.soft_reboot()
             await asyncio.sleep(_BOOT_S)
             await self._launch(cause)
 
@@ -370,6 +395,10 @@ class SimulatedDevice:
                 self._rtc = (event["at"], event["seconds"])
             case "rtc_memory":
                 self._rtc_memory = event["data"]
+            case "boot" if self._serial:
+                self._serial.started()
+            case "interrupted" if self._serial:
+                self._serial.interrupted()
         self._news.set()
         if self._on_event:
             self._on_event(event)
@@ -378,12 +407,16 @@ class SimulatedDevice:
         while line := await reader.readline():
             self._say(json.loads(line))
 
-    async def _read_console(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            text = line.decode(errors="replace").rstrip("\r\n")
-            self.console.append(text)
-            if self._on_console:
-                self._on_console(text)
+    async def _read_console(self, process: asyncio.subprocess.Process) -> None:
+        if self._serial:
+            await self._serial.serve(process.pid, self.air.interrupt, self._console_line)
+        while process.stdout and (line := await process.stdout.readline()):
+            self._console_line(line.decode(errors="replace").rstrip("\r\n"))
+
+    def _console_line(self, text: str) -> None:
+        self.console.append(text)
+        if self._on_console:
+            self._on_console(text)
 
 
 _libc = ctypes.CDLL(None)

@@ -1,5 +1,6 @@
 # Power comes on: the stand-ins take their places, the flash is mounted, boot.py and main.py run
 # as ports/esp32/main.c runs them.
+# ruff: noqa: F401, I001 (modules of the board, not of the host's library)
 import gc
 import sys
 
@@ -8,21 +9,24 @@ import _clock
 import _flash
 import _tasks
 import _threads
-import esp32  # noqa: F401
-import machine  # noqa: F401
-import network  # noqa: F401
-import ntptime  # noqa: F401
-import os  # noqa: F401
-import select  # noqa: F401
-import socket  # noqa: F401
+import esp32
+import machine
+import network
+import ntptime
+import os
+import select
+import socket
 import time
 
-import umqtt.simple  # noqa: F401
+import umqtt.simple
 
+
+_INTERRUPT_BYTE = 15
+_interrupts = bytearray(1)
 
 sys.modules["_asyncio"] = _tasks
 try:
-    import ssl  # noqa: F401
+    import ssl
 except ImportError:
     # This VM was built without TLS. The image has it: the module is there, a use of it fails.
     sys.modules["ssl"] = type("ssl", (), {})
@@ -41,9 +45,19 @@ def _run(path, names):
         _board.reset(machine.SOFT_RESET)
     except BaseException as e:
         sys.print_exception(e)
-        _board.emit(ev="crash", file=path, error=repr(e))
+        if not isinstance(e, KeyboardInterrupt):
+            _board.emit(ev="crash", file=path, error=repr(e))
         return False
     return True
+
+
+def _watch_interrupts():
+    # Ctrl-C on the serial port, see sim/serial_port.py.
+    now = _clock.air[_INTERRUPT_BYTE]
+    if now != _interrupts[0]:
+        _interrupts[0] = now
+        _board.emit(ev="interrupted")
+        raise KeyboardInterrupt
 
 
 def _power_on():
@@ -56,11 +70,14 @@ def _power_on():
     _flash.mount()
     sys.path[:] = ["", ".frozen", "/lib"]
     gc.collect()
-    names = {"__name__": "__main__"}
-    if _run("boot.py", names):
+    names = __import__("__main__").__dict__  # the REPL's
+    _interrupts[0] = _clock.air[_INTERRUPT_BYTE]
+    _clock.watch(_watch_interrupts)
+    _board.emit(ev="boot")
+    if _run("boot.py", names) and not _board.config.get("raw_repl"):
         _run("main.py", names)
     _board.emit(ev="repl")
-    while True:
+    while not _board.config.get("repl"):  # else the VM's own takes over (its option -i)
         time.sleep_ms(100)
 
 
