@@ -1,5 +1,7 @@
 """How the uplink finds its way: names, addresses, links, the clock, commands to come."""
 
+import json
+
 import pytest
 from cloud_bench import VMS
 from cloud_broker import Broker, UplinkDevice, wait_for
@@ -305,3 +307,79 @@ def test_records_of_an_outage_survive_a_power_cut(vm, tmp_path):
             wait_for(lambda: record_seqs(broker)[5:])
             device.end()
         assert record_seqs(broker) == list(range(6))
+
+
+# -- commands
+
+
+def sends(*commands, retain=False):
+    """A good broker that publishes these commands once the device has subscribed."""
+
+    def behaviour(connection):
+        def subscribed():
+            return connection.packets[-1].kind == 8
+
+        connection.serve(until=subscribed)
+        topic = b"ampguard/AG100042317G/command"
+        for n, command in enumerate(commands):
+            body = len(topic).to_bytes(2, "big") + topic + (n + 1).to_bytes(2, "big")
+            body += command if isinstance(command, bytes) else json.dumps(command).encode()
+            size = bytes((len(body) & 127 | 128, len(body) >> 7))
+            connection.send(bytes((0x32 | retain,)) + size + body)
+        while True:
+            connection.answer(connection.receive())
+
+    return behaviour
+
+
+def responses(broker):
+    return [packet.payload for packet in named(broker, "response")]
+
+
+def test_commands_are_acknowledged_and_answered(vm, tmp_path):
+    asked = (
+        {"v": 1, "id": "1", "do": "ping"},
+        {"v": 1, "id": "2", "do": "set", "interval_s": 90},
+        b"x" * 3000,
+    )
+    with Broker(sends(*asked)) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        wait_for(lambda: len(responses(broker)) == 3)
+        assert device.end()["connections"] == 1
+        (connection,) = broker.connections
+        assert [p.packet_id for p in connection.packets if p.kind == 4] == [1, 2, 3]
+        first, second, third = responses(broker)
+        assert first == {"v": 1, "id": "1", "ok": True, "result": {}}
+        assert (second["id"], second["ok"]) == ("2", False)
+        assert "too long" in third["error"]
+        subscription = next(p for p in connection.packets if p.kind == 8)
+        assert subscription.body[2:] == b"\x00\x1dampguard/AG100042317G/command\x01"
+
+
+def test_a_report_publishes_what_is_retained_anew(vm, tmp_path):
+    asked = {"v": 1, "id": "1", "do": "report"}
+    with Broker(sends(asked)) as broker, UplinkDevice(vm, tmp_path, port=broker.port):
+        wait_for(lambda: len(named(broker, "info")) + len(named(broker, "status")) >= 3)
+        wait_for(lambda: responses(broker))
+
+
+def test_a_restart_is_answered_before_it_happens(vm, tmp_path):
+    asked = {"v": 1, "id": "1", "do": "restart"}
+    with Broker(sends(asked)) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        device.wait_state("online")
+        had = len(device.events)
+        device.wait_state("off", after=had)
+        wait_for(lambda: broker.connections[0].ended)
+        assert responses(broker)[0]["ok"]
+        assert named(broker, "status")[-1].payload["reason"] == "restart"
+        assert broker.connections[0].packets[-1].kind == 14
+
+
+def test_a_retained_command_is_refused(vm, tmp_path):
+    asked = {"v": 1, "id": "1", "do": "restart"}
+    with (
+        Broker(sends(asked, retain=True)) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port) as device,
+    ):
+        wait_for(lambda: responses(broker))
+        assert "retained" in responses(broker)[0]["error"]
+        assert device.end()["connections"] == 1

@@ -30,7 +30,8 @@ _REFUSALS = {
 
 
 class SafeClient(MQTTClient):
-    """`on_message(topic, payload)` gets bytes; payload None = it was longer than we take."""
+    """`on_message(payload, retained)` gets what is published to us, bytes, or None if it was
+    longer than we take: there is one topic we subscribe to."""
 
     def __init__(
         self, client_id, *, host, port, user, password, keepalive_s, context, socket, time
@@ -312,10 +313,8 @@ class SafeClient(MQTTClient):
             self.sock.write(self._view[topic_end : topic_end + 2])
             self._flush()
         if self.on_message is not None:
-            self.on_message(
-                bytes(self._view[body + 2 : topic_end]),
-                bytes(self._view[payload:end]) if end <= _RECEIVE else None,
-            )
+            message = bytes(self._view[payload:end]) if end <= _RECEIVE else None
+            self.on_message(message, bool(operation & 1))
 
     def _packet_id(self, at):
         return self._received[at] << 8 | self._received[at + 1]

@@ -18,7 +18,12 @@ _NONE = 0xFFFFFFFF
 
 
 class _Record:
-    pass
+    def __init__(self, numbers):
+        self.seq, self.from_s, self.to_s = numbers[:3]
+        self.imp_wh = numbers[3:6]
+        self.exp_wh = numbers[6:9]
+        self.net_imp_wh, self.net_exp_wh = numbers[9:11]
+        self.i_max_ma = numbers[11:]
 
 
 def energy(record):
@@ -40,11 +45,5 @@ def message(kind, data, late):
     if kind == EVENT:
         payload = data.decode()
         return "event", payload[:-1] + ',"late":true}' if late else payload
-    record = _Record()
     numbers = [None if n == _NONE else n for n in struct.unpack(_LAYOUT, data)]
-    record.seq, record.from_s, record.to_s = numbers[:3]
-    record.imp_wh = numbers[3:6]
-    record.exp_wh = numbers[6:9]
-    record.net_imp_wh, record.net_exp_wh = numbers[9:11]
-    record.i_max_ma = numbers[11:]
-    return "energy", protocol.energy_payload(record, late)
+    return "energy", protocol.energy_payload(_Record(numbers), late)

@@ -22,6 +22,7 @@ _IDLE_MS = const(10)  # a measurement waits this long at most before it is seen
 _HOUSEKEEPING_MS = const(2000)  # between looks at what rarely changes
 _HELD_MS = const(30_000)  # a connection that lived this long was a good one
 _RECORDS = const(16)  # between two looks of this thread: it may sit in a DNS query for long
+_COMMANDS = const(4)
 _RSSI_STEP = const(10)  # dB that make a new `info` worth its bytes
 
 
@@ -63,6 +64,9 @@ class Uplink:
         self._ca_path = ca_path
         self._backlog = backlog
         self._records = LiveQueue(_RECORDS)
+        self.commands = LiveQueue(_COMMANDS)  # (payload, retained) for the main thread to take
+        self._responses = LiveQueue(_COMMANDS)
+        self._report = False
         self._topics = protocol.Topics(identity.serial)
         self._password = mqtt_password(identity.pin, identity.serial)
         self._retry = Retry(lambda n: random.getrandbits(16) % n)
@@ -91,6 +95,15 @@ class Uplink:
     def record(self, kind, data):
         """Main thread: hands over a record (cloud.records) that must reach the broker."""
         self._records.put((kind, data))
+
+    def respond(self, payload):
+        """Main thread: hands over the answer to a command."""
+        self._responses.put(payload)
+
+    def report(self):
+        """Main thread: asks for `status` and `info` to be published anew."""
+        self._report = True
+        return {}
 
     def stop(self, reason):
         """Asks the thread to say goodbye, with a word of docs/protocol.md, and to end."""
@@ -157,6 +170,7 @@ class Uplink:
             time=self._time,
         )
         client.alive = self._alive
+        client.on_message = lambda payload, retained: self.commands.put((payload, retained))
         client.set_last_will(self._topics.status, protocol.last_will_payload(), True, 1)
         client.connect()
         return client
@@ -166,12 +180,9 @@ class Uplink:
         dropped = self._queue.skip_to_newest()
         if dropped:
             self._log.info("cloud", "%d old measurements dropped" % dropped)
-        client.publish(
-            self._topics.status,
-            protocol.status_payload(True, self._clock.unix_ms(), "connected"),
-            True,
-            1,
-        )
+        self._report = False
+        self._publish_status(client, True, "connected")
+        client.subscribe(self._topics.command, 1)
         told = None  # the `info` the broker has
         looked_ms = self._time.ticks_add(self._time.ticks_ms(), -_HOUSEKEEPING_MS)
         info = None
@@ -194,10 +205,18 @@ class Uplink:
                 if self._way() != way:
                     break
                 info = self._info_payload()
-            if info is not None and info != told and client.ready:
+            if not client.ready:
+                pass
+            elif self._report:
+                self._report = False
+                told = None
+                self._publish_status(client, True, "connected")
+            elif info is not None and info != told:
                 client.publish(self._topics.info, info, True, 1)
                 told = info
-            elif allowed and client.ready and self._backlog is not None:
+            elif self._responses:
+                client.publish(self._topics.response, self._responses.take(), False, 1)
+            elif allowed and self._backlog is not None:
                 sending = self._send_record(client)
                 allowed = not sending
             if measurement is None:
@@ -206,18 +225,25 @@ class Uplink:
                 self._time.sleep_ms(_IDLE_MS)
         self._say_goodbye(client)
 
+    def _publish_status(self, client, online, reason):
+        status = protocol.status_payload(online, self._clock.unix_ms(), reason)
+        client.publish(self._topics.status, status, True, 1)
+
     def _say_goodbye(self, client):
         """`status` offline in our own words, if the broker still listens."""
         reason = self._stop_reason or "moving"
         started = self._time.ticks_ms()
         try:
-            status = protocol.status_payload(False, self._clock.unix_ms(), reason)
+            said = False
             while self._time.ticks_diff(self._time.ticks_ms(), started) < 2000:
                 if client.ready:
-                    if status is None:
+                    if said and not self._responses:
                         return
-                    client.publish(self._topics.status, status, True, 1)
-                    status = None
+                    if self._responses:
+                        client.publish(self._topics.response, self._responses.take(), False, 1)
+                    else:
+                        self._publish_status(client, False, reason)
+                        said = True
                 client.step()
                 self._alive()
                 self._time.sleep_ms(_IDLE_MS)

@@ -19,9 +19,11 @@ from expect import Part
 
 from cloud import records
 from cloud.backlog import Backlog
+from cloud.commands import Commands
 from cloud.live_queue import LiveQueue
 from cloud.uplink import Uplink
 from device.log import Log
+from device.settings import Settings
 
 config = json.loads(sys.argv[1])
 speed = config.get("speed", 1)
@@ -91,6 +93,13 @@ uplink = Uplink(
 )
 
 
+commands = Commands(
+    Settings("settings", {"phases": 3}),
+    Log(time, lambda line: None),
+    {"report": uplink.report, "restart": lambda: uplink.stop("restart") or {}},
+)
+
+
 def measurement(seq):
     return Part(
         seq=seq,
@@ -144,6 +153,9 @@ def run():
             queue.put(measurement(seq))
             seq += 1
         stalest_ms = max(stalest_ms, time.ticks_diff(time.ticks_ms(), uplink.alive_ms))
+        asked = uplink.commands.take()
+        if asked is not None:
+            uplink.respond(commands.answer(*asked))
         if orders.poll(0):
             order = json.loads(sys.stdin.readline() or '{"end": true}')
             if "end" in order:

@@ -1,0 +1,137 @@
+"""What a balancer may ask of the device, and the answer: every command is answered, and one that
+is not sound in every respect changes nothing.
+
+In: the payload of a `command`. Out: the payload of the `response`. `actions` are what others do
+on request: a name leads to a function of the command's arguments that returns the result.
+"""
+
+import json
+
+from micropython import const
+
+_ID_LENGTH = const(64)
+_ERROR_LENGTH = const(240)
+_REMEMBERED = const(16)  # ids: a broker may deliver a command twice
+_MAY_SET = ("supply_max_a", "step_a", "interval_s", "phases")
+
+# What each command takes: name -> (least, most) of a whole number. `set` has the settings' rules.
+_ARGUMENTS = {
+    "ping": {},
+    "report": {},
+    "set": {},
+    "capture": {},
+    "log": {"lines": (1, 40)},
+    "restart": {},
+    "identify": {"seconds": (1, 600)},
+}
+
+
+class Commands:
+    def __init__(self, settings, log, actions):
+        """`actions`: {"report": f(), "capture": f(), "restart": f(), "identify": f(seconds=10)};
+        a missing one makes a command this device does not have."""
+        self._settings = settings
+        self._log = log
+        self._actions = actions
+        self._answered = []
+
+    def answer(self, payload, retained=False):
+        """`payload`: bytes, or None if it was longer than the device takes."""
+        name = None
+        try:
+            if payload is None:
+                raise ValueError("the command is too long")
+            command = _parse(payload)
+            name = _check_id(command)
+            _check_form(command)
+            if retained:
+                raise ValueError("the command is retained: it would be obeyed at every connection")
+            if name in self._answered:
+                raise ValueError("id %s was answered before" % name)
+            result = self._obey(command)
+            self._remember(name)  # only what was obeyed: what was refused may be refused again
+        except ValueError as fault:
+            return '{"v":1,"id":%s,"ok":false,"error":%s}' % (
+                json.dumps(name),
+                json.dumps(str(fault)[:_ERROR_LENGTH]),
+            )
+        return '{"v":1,"id":%s,"ok":true,"result":%s}' % (json.dumps(name), json.dumps(result))
+
+    def _remember(self, name):
+        self._answered.append(name)
+        if len(self._answered) > _REMEMBERED:
+            self._answered.pop(0)
+
+    def _obey(self, command):
+        do = command["do"]
+        arguments = {}
+        for name, value in command.items():
+            if name not in ("v", "id", "do"):
+                arguments[name] = value
+        if do == "set":
+            return self._set(arguments)
+        _check_arguments(do, arguments)
+        self._log.info("cloud", "command " + do)
+        if do == "ping":
+            return {}
+        if do == "log":
+            return self._log.lines()[-arguments.get("lines", 10) :]
+        if do not in self._actions:
+            raise ValueError("%s is not something this device can do" % do)
+        return self._actions[do](**arguments)
+
+    def _set(self, arguments):
+        if not arguments:
+            raise ValueError("nothing to set, expected one of " + ", ".join(_MAY_SET))
+        for name in arguments:
+            if name not in _MAY_SET:
+                raise ValueError(
+                    "%s may not be set, expected one of %s" % (name, ", ".join(_MAY_SET))
+                )
+        try:
+            self._settings.update(**arguments)
+        except OSError as fault:
+            raise ValueError("the settings could not be stored (error %s)" % fault.errno)
+        self._log.info("cloud", "command set " + json.dumps(arguments))
+        return {name: self._settings.get(name) for name in arguments}
+
+
+def _parse(payload):
+    try:
+        command = json.loads(payload.decode())
+    except (ValueError, RuntimeError):  # RuntimeError: nested too deep
+        raise ValueError("the command is not JSON")
+    if type(command) is not dict:
+        raise ValueError("the command is no object")
+    return command
+
+
+def _check_id(command):
+    """Returns the id. Whoever sent something else gets `null` for it."""
+    name = command.get("id")
+    if type(name) is not str or not 1 <= len(name.encode()) <= _ID_LENGTH:
+        raise ValueError("id is missing, expected a text of 1 to %d bytes" % _ID_LENGTH)
+    return name
+
+
+def _check_form(command):
+    if type(command.get("v")) is not int or command["v"] != 1:
+        raise ValueError("v is %s, expected 1" % json.dumps(command.get("v")))
+    if type(command.get("do")) is not str or command["do"] not in _ARGUMENTS:
+        raise ValueError(
+            "do is %s, expected one of %s"
+            % (json.dumps(command.get("do"))[:_ID_LENGTH], ", ".join(sorted(_ARGUMENTS)))
+        )
+
+
+def _check_arguments(do, arguments):
+    rules = _ARGUMENTS[do]
+    for name, value in arguments.items():
+        if name not in rules:
+            raise ValueError("%s takes no %s" % (do, name[:_ID_LENGTH]))
+        least, most = rules[name]
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(
+                "%s is %s, expected a whole number from %d to %d"
+                % (name, json.dumps(value)[:_ID_LENGTH], least, most)
+            )
