@@ -137,7 +137,7 @@ def bad_commands(count):
     """Commands with something wrong with each of them."""
     random.seed(20260101)
     good = b'{"v":1,"id":"a","do":"set","interval_s":5}'
-    values = [None, True, -1, 0, 61, 10**12, 1.5, "", "5", [], {}, [[]], {"a": 1}, "x" * 400]
+    values = [None, True, -1, 0, 401, 10**12, 1.5, "", "5", [], {}, [[]], {"a": 1}, "x" * 400]
     for n in range(count):
         way = n % 4
         if way == 0:  # cut
