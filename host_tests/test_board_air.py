@@ -61,9 +61,9 @@ async def echo(air: Air, heard: bytearray | None = None) -> AsyncIterator[asynci
         server.close()
 
 
-async def told(device: SimulatedDevice, name: str, timeout: float = 20) -> tuple[Any, int]:
+async def told(device: SimulatedDevice, name: str) -> tuple[Any, int]:
     """(answer, ms it took) of what the board's `tell` was asked under this name."""
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(20):
         while True:
             for line in device.console:
                 with contextlib.suppress(ValueError):
@@ -163,7 +163,9 @@ s = dial()""",
     ],
     ids=["refused", "link-lost", "blackhole"],
 )
-def test_a_live_connection_meets_the_air(board, change, back, live, again, new, name) -> None:
+def test_a_live_connection_meets_the_air(  # noqa: PLR0917
+    board, change, back, live, again, new, name
+) -> None:
     async def run() -> None:
         air = Air()
         async with echo(air), board(STATES, air=air) as device:
@@ -313,7 +315,8 @@ def test_the_access_point_is_reachable_while_it_is_up_and_never_open(board) -> N
 LAN = """
 import network, time, machine, json
 lan = network.LAN(mdc=machine.Pin(23), mdio=machine.Pin(18), phy_addr=1,
-                  phy_type=network.PHY_LAN8720, ref_clk=machine.Pin(17), ref_clk_mode=machine.Pin.OUT)
+                  phy_type=network.PHY_LAN8720, ref_clk=machine.Pin(17),
+                  ref_clk_mode=machine.Pin.OUT)
 lan.active(True)
 seen = []
 def see(ms):

@@ -35,8 +35,7 @@ print([reader() >> 4 for reader in readers])
 def test_conversions_take_their_time_and_see_the_plant_change(board) -> None:
     async def run() -> list[str]:
         async with board(ADC) as device:
-            while len(device.console) < 2:
-                await asyncio.sleep(0.01)
+            await device.until(lambda e: e["ev"] == "second")
             device.plant.codes = [2000] * 6
             device.plant_changed()
             device.air.set(button="pressed")
@@ -118,7 +117,7 @@ def test_the_time_without_a_hand_over_is_reported(board) -> None:
     assert max(held) >= 590  # thirty at once
     allocated, others_ran = console[0].split()
     assert others_ran == "True"
-    assert int(allocated) < 3000  # a report a second, nothing per conversion or hand-over
+    assert int(allocated) < 6000  # a report a second, little per hand-over, nothing per read
 
 
 RESETS = """
@@ -285,7 +284,8 @@ async def failing():
     raise ValueError("wrong")
 async def main():
     start = time.ticks_ms()
-    late, early = asyncio.create_task(sleeper("late", 60)), asyncio.create_task(sleeper("early", 20))
+    late = asyncio.create_task(sleeper("late", 60))
+    early = asyncio.create_task(sleeper("early", 20))
     doomed = asyncio.create_task(sleeper("doomed", 5000))
     log.append(await early); log.append(await late)
     doomed.cancel()
@@ -303,7 +303,7 @@ async def main():
         log.append("timeout")
     log.append(await asyncio.gather(sleeper("a", 10), sleeper("b", 5)))
     event, lock = asyncio.Event(), asyncio.Lock()
-    async def waiter(): 
+    async def waiter():
         async with lock:
             await event.wait()
             log.append("event")

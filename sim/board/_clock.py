@@ -125,13 +125,13 @@ def _touch():
     s[_REAL] = r
     if d >= _HALF:
         d = 0
-    if d > _SUSPICIOUS_US:
-        if s[_CONVERTED]:
+    if s[_CONVERTED]:
+        if d > _BETWEEN_US:
             d = _BETWEEN_US
-        else:
-            w = int(_worked())
-            if d > w:
-                d = w
+    elif d > _SUSPICIOUS_US:
+        w = int(_worked())
+        if d > w:
+            d = w
     s[_CONVERTED] = 0
     _advance(d)
 

@@ -1,4 +1,5 @@
 # The image's `ntptime`: asks the world's clock (the host's, shifted by air.bin) for the time.
+# ruff: noqa: I001 (the board's modules)
 import errno as _errno
 import time as _time
 
