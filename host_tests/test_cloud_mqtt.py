@@ -91,6 +91,20 @@ def test_a_lost_puback_hangs_the_library_and_is_a_fault_here(vm, tmp_path):
     assert said == "silent 1"
 
 
+def test_the_acknowledgement_of_another_message_is_none_of_this_one(vm, tmp_path):
+    def answers_with_the_wrong_id(connection):
+        connection.accept()
+        while True:
+            packet = connection.receive()
+            if packet.kind == PUBLISH:
+                connection.send(b"\x40\x02" + (packet.packet_id + 1).to_bytes(2, "big"))
+            connection.answer(packet) if packet.kind == PINGREQ else None
+
+    lines = "client.publish('t', 'm', qos=1)\ntry:\n    settle()\nexcept Fault as f: print(f.kind)"
+    with Broker(answers_with_the_wrong_id) as broker:
+        assert play(vm, SAFE, lines, broker, tmp_path) == "silent"
+
+
 def test_the_packet_id_overflows_in_the_library_and_wraps_here(vm, tmp_path):
     lines = "client.pid = 65534\nfor n in range(3):\n    client.publish('t', str(n), qos=1)\n"
     with Broker(good, good) as broker:
@@ -302,6 +316,8 @@ for _ in range(1500):
 print(sorted(outcomes))
 outcomes.clear()
 feed(b"\\xd0\\x80\\x80\\x80\\x80\\x00")  # a length of five bytes
+feed(b"\\x30\\x04\\x00\\x09ab")  # a topic longer than its packet
+feed(b"\\x32\\x04\\x00\\x02ab")  # no room for the packet id
 print(sorted(outcomes))
 """
     source = SAFE.replace("{port}", "1").replace("client.connect()", "") + lines
