@@ -49,7 +49,7 @@ class Link:
         self._lan = lan
         self._access_point = access_point
         self._log = log
-        self._station = None
+        self._station = wifi.Station(network, time)
         self._last_ms = time.ticks_ms()
 
         self.interface = None  # "lan", "wifi" or None
@@ -66,7 +66,7 @@ class Link:
         self._attempts = 0
         self._why = None  # the last failed attempt's reason
 
-        self._candidate = None  # (ssid, password) on trial
+        self._candidate: tuple = ()  # (ssid, password) on trial
         self._trial = "idle"
         self._trial_reason = None
         self._trial_ssid = None
@@ -144,7 +144,6 @@ class Link:
             except OSError as fault:
                 self._say("warn", "LAN is not usable: %s" % fault)
                 self._lan = None
-        self._station = wifi.Station(self._network, self._time)
         self._station.start()
         self._last_ms = self._time.ticks_ms()
 
@@ -157,7 +156,7 @@ class Link:
         self._steer_station(passed, cable_ip)
         self._choose(cable_ip)
         self._watch_access_point(passed)
-        if self._asked_for_scan and self._candidate is None:
+        if self._asked_for_scan and not self._candidate:
             self._scan()
 
     # LAN
@@ -190,7 +189,7 @@ class Link:
     def _steer_station(self, passed, cable_ip):
         station = self._station
         self._rest_ms -= min(passed, self._rest_ms)
-        if self._candidate is not None:
+        if self._candidate:
             self._steer_trial()
         elif cable_ip:
             # With both up the stack would keep sending over Wi-Fi: its route has precedence.
@@ -247,7 +246,7 @@ class Link:
 
     def _end_trial(self, state, reason):
         self._say("info", "trial of %r: %s" % (self._candidate[0], reason or state))
-        self._candidate = None
+        self._candidate = ()
         self._trial = state
         self._trial_reason = reason
         self._attempts = 0
@@ -270,12 +269,11 @@ class Link:
 
     def _choose(self, cable_ip):
         station = self._station
+        interface = ip = None
         if cable_ip:
             interface, ip = "lan", cable_ip
-        elif station.state == wifi.UP and (self._candidate is None or not self._trial_begun):
+        elif station.state == wifi.UP and not (self._candidate and self._trial_begun):
             interface, ip = "wifi", station.ip
-        else:
-            interface = ip = None
         if interface != self.interface or ip != self.ip:
             self.interface = interface
             self.ip = ip
@@ -292,8 +290,7 @@ class Link:
         if point is None:
             return
         if point.active:
-            done = online and self._candidate is None
-            if done and self._online_ms >= _ACCESS_POINT_STAYS_MS:
+            if online and not self._candidate and self._online_ms >= _ACCESS_POINT_STAYS_MS:
                 point.close()
                 self._say("info", "access point closed")
             return

@@ -119,7 +119,7 @@ class Station:
         """
         if self.state in (LEAVING, JOINING):
             self.leave()
-        best = {}
+        best: dict = {}
         try:
             seen = self._nic.scan()
         except (OSError, RuntimeError):

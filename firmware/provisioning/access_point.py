@@ -18,7 +18,7 @@ class AccessPoint:
     def __init__(self, network, identity):
         self._network = network
         self._identity = identity
-        self._nic = None
+        self._nic = network.WLAN(network.WLAN.IF_AP)
         self.active = False
 
     @property
@@ -39,7 +39,7 @@ class AccessPoint:
         wlan = self._network.WLAN
         if len(self._identity.pin) < _SHORTEST_KEY:
             raise ValueError("the PIN is too short for WPA2")
-        nic = self._nic = wlan(wlan.IF_AP)
+        nic = self._nic
         nic.config(
             ssid=self._identity.ssid,
             key=self._identity.pin,

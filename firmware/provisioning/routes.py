@@ -134,7 +134,7 @@ class Routes:
 
     def _notes(self, words, complaint):
         state, reason, ip = self._link.trial
-        kind, title, text = "good", None, None
+        kind, title, text = "good", "", ""
         if complaint:
             kind, title = "bad", words[complaint]
             if complaint == "open_warning":
@@ -158,7 +158,7 @@ class Routes:
             yield '<div class="note %s" role="status"><p>%s</p><p>%s</p></div>' % (
                 kind,
                 title,
-                text or "",
+                text,
             )
 
     async def _status(self, request):

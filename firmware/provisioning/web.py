@@ -67,7 +67,6 @@ class Server:
         self._time = time
         # Made now: later the heap may have no piece of this size left.
         self._buffers = [bytearray(_PACKET) for _ in range(self.max_serving)]
-        self._server = None
         self.connections = []
         Request.max_body_length = Request.max_content_length = self.max_body
 
@@ -134,7 +133,7 @@ class Server:
         """Reads and checks one request, a line at a time: there may be no piece of the heap left
         for a whole head. Refused, or OSError if it ends half-way."""
         first = None
-        headers = {}
+        headers: dict = {}
         room = self.max_head
         while True:
             end = data.find(b"\r\n")

@@ -1,0 +1,164 @@
+"""Provisioning and connectivity of the whole device on the simulated board, in real time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import dns.message
+import dns.query
+import pytest
+
+from sim.air import Air
+from sim.device import SimulatedDevice
+from sim.plant import Plant
+
+pytestmark = pytest.mark.whole_device
+
+FACTORY = {
+    "v": 1,
+    "serial": "AG100042317G",
+    "pin": "K7M3XQ9A",
+    "variant": "home",
+    "phases": 3,
+    "provider": {"host": "broker.lan", "port": 1883, "tls": False},
+}
+HOME = ("Hallonstigen 7", "smultron-och-mjolk")
+
+
+class Site:
+    """A powered device and the phone of somebody who has joined its access point."""
+
+    def __init__(self, device: SimulatedDevice, air: Air) -> None:
+        self.device, self.air = device, air
+
+    def _request(self, method: str, path: str, body: str | None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.device.portal_port, timeout=5)
+        with contextlib.closing(connection):
+            headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    async def get(self, path: str) -> str:
+        status, text = await asyncio.to_thread(self._request, "GET", path, None)
+        assert status == 200
+        return text
+
+    async def submit(self, ssid: str, password: str) -> None:
+        body = urlencode({"ssid": ssid, "password": password})
+        status, _ = await asyncio.to_thread(self._request, "POST", "/connect", body)
+        assert status == 200
+
+    async def status(self) -> dict[str, Any]:
+        return json.loads(await self.get("/status.json"))
+
+    async def until(self, holds: Callable[[dict[str, Any]], bool], seconds: float) -> float:
+        """Waits for a status; returns how many seconds it took."""
+        began = time.monotonic()
+        last: object = None
+        while time.monotonic() - began < seconds:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                last = await self.status()
+                if holds(last):
+                    return time.monotonic() - began
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"not within {seconds} s, but {last}\n{self.device.console[-15:]}")
+
+    async def open(self) -> None:
+        for _ in range(200):
+            if any(e["ev"] == "listen" and e["port"] == 80 for e in self.device.events):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(self.device.console[-15:])
+
+
+@pytest.fixture(params=["1.29.0", "1.23.0"])
+def board(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@contextlib.asynccontextmanager
+async def powered(flash: Path, board: str) -> AsyncIterator[Site]:
+    air = Air()
+    device = SimulatedDevice(flash, air, Plant(), factory=FACTORY, board={"image": board})
+    await device.start()
+    try:
+        yield Site(device, air)
+    finally:
+        await device.stop()
+
+
+def test_two_minutes_on_a_ladder(tmp_path: Path, board: str) -> None:
+    async def story() -> None:
+        async with powered(tmp_path / "flash", board) as site:
+            await site.open()
+            query = dns.message.make_query("captive.apple.com", "A")
+            reply = await asyncio.to_thread(
+                dns.query.udp, query, "127.0.0.1", 5, site.device.dns_port
+            )
+            assert reply.answer[0][0].address == "192.168.251.1"
+            assert "Hallonstigen 7" in await site.get("/")
+            assert (await site.status())["state"] == "idle"
+
+            await site.submit(HOME[0], "fel-losenord")
+            await site.until(lambda now: now["state"] == "failed", 20)
+            assert "password is wrong" in (await site.status())["reason"]
+
+            began = time.monotonic()
+            await site.submit(*HOME)
+            await site.until(lambda now: now["state"] == "online", 15)
+            assert time.monotonic() - began < 15
+            assert (await site.status())["ip"] == "192.168.1.57"
+
+            # The portal answers quickly while the meter measures.
+            times = []
+            for _ in range(40):
+                began = time.monotonic()
+                await site.status()
+                times.append(time.monotonic() - began)
+            assert sorted(times)[37] < 0.3
+            live = json.loads(await site.get("/live.json"))
+            assert live["measurement"]["cov"] > 0.9
+
+            points = [e for e in site.device.events if e["ev"] == "ap" and e["active"]]
+            assert {(e["ssid"], e["key"], e["security"]) for e in points} == {
+                ("Amp Guard_42317", "K7M3XQ9A", 3)
+            }
+            assert points[-1]["ip"] == "192.168.251.1"
+            assert points[-1]["max_clients"] == 4
+            console = "\n".join(site.device.console)
+            assert not [secret for secret in (HOME[1], "fel-losenord", "K7M3XQ9A")
+                        if secret in console]  # fmt: skip
+
+    asyncio.run(story())
+
+
+def test_cable_and_router_come_and_go_without_a_reboot(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with powered(tmp_path / "flash", "1.29.0") as site:
+            await site.open()
+            await site.submit(*HOME)
+            await site.until(lambda now: now["ip"] == "192.168.1.57", 15)
+
+            site.air.set(lan="up")
+            assert await site.until(lambda now: now["ip"] == "192.168.1.58", 10) < 5
+            site.air.set(lan="down")
+            await site.until(lambda now: now["ip"] != "192.168.1.58", 5)
+            assert await site.until(lambda now: now["ip"] == "192.168.1.57", 10) < 5
+
+            site.air.set(wifi="down")
+            await site.until(lambda now: now["state"] == "connecting", 15)
+            await asyncio.sleep(6)
+            site.air.set(wifi="up")
+            assert await site.until(lambda now: now["state"] == "online", 15) < 10
+            assert not [e for e in site.device.events if e["ev"] in ("reset", "died", "crash")]
+
+    asyncio.run(story())
