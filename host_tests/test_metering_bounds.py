@@ -22,6 +22,7 @@ EXTREMES: dict[str, list[Callable[[int], int]]] = {
     "square waves against each other": [lambda n: 65535 * (n // 7 % 2)] * 3
     + [lambda n: 65535 * (1 - n // 7 % 2)] * 3,
     "square waves of 12 bits": [lambda n: (TWELVE_BITS_LOW, TWELVE_BITS_HIGH)[n // 5 % 2]] * 6,
+    "a ripple far from the middle": [lambda n: 1001 + 3 * (n % 2) - n % 3] * 6,
     "alternating at every scan": [lambda n: 65535 * (n % 2)] * 6,
 }
 

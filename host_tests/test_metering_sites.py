@@ -47,6 +47,18 @@ def test_without_any_voltage_currents_stay_and_powers_are_absent() -> None:
     assert "no_voltage" in told.flags
 
 
+def test_when_all_voltages_fail_power_and_frequency_go_with_them() -> None:
+    plant = Plant(i=[16, 10, 6])
+    bench = MeterBench(plant)
+    assert bench.after(1.5).f_mhz == pytest.approx(50_000, abs=20)
+    plant.set(u=[0, 0, 0])
+    told = bench.messages(2.5)[-1][1]
+    assert told.i_ma == pytest.approx([16_000, 10_000, 6_000], rel=0.01)
+    assert told.p_mw == told.pf_milli == [None] * 3
+    assert told.f_mhz is None
+    assert told.flags == ["no_voltage"]
+
+
 @pytest.mark.parametrize("f", [45.0, 60.0, 65.0])
 def test_currents_without_voltage_are_right_at_any_frequency(f: float) -> None:
     messages = MeterBench(Plant(u=[0, 0, 0], i=[16, 10, 6], f=f)).messages(4)
