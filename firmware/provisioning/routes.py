@@ -179,7 +179,7 @@ class Routes:
         state, reason, ip = self._link.trial
         ring, to, go = ("warn", "?"), "/", "connect"
         if state == "connecting":
-            ring, to = ("wait", ""), None
+            ring, to = ("wait", ""), ""
             title = words["connecting"] % self._tried()
             text = words["connecting_hint"] % self._identity.ssid
         elif state == "failed":
