@@ -1,10 +1,12 @@
 """However the simulator is ended, nothing it started outlives it."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,56 +49,76 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def started() -> tuple[WholeDevice, set[int]]:
+@contextlib.contextmanager
+def started() -> Iterator[tuple[WholeDevice, set[int]]]:
     """A device whose VM is running, and every process that belongs to it."""
-    device = WholeDevice("--no-provision")
-    device.hear("opens its access point")
-    below = descendants(device.process.pid)
-    assert below
-    return device, below
+    with WholeDevice("--no-provision") as device:
+        device.hear("opens its access point")
+        below = descendants(device.process.pid)
+        assert below
+        yield device, below
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_and_all_it_started(number: int, code: int) -> None:
-    device, below = started()
-    assert device.close(number) == code
-    assert gone(below)
-    assert not device.garbage
-
-
-def test_all_it_started_ends_even_when_it_is_killed() -> None:
-    device, below = started()
-    assert device.close(signal.SIGKILL) == -signal.SIGKILL
-    assert gone(below)
-
-
-def test_it_ends_when_whoever_started_it_is_gone() -> None:
-    script = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
-    ports = [f"--{name}={free_port()}" for name in ("portal", "dns", "control")]
-    tool = (sys.executable, str(ROOT / "tools" / "simulate.py"))
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script, *tool, "--no-provision", *ports],
+@contextlib.contextmanager
+def command(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is killed at the end, if it still runs."""
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    assert parent.stderr is not None
-    while "opens its access point" not in parent.stderr.readline():
-        assert parent.poll() is None
-    below = descendants(parent.pid)
-    assert len(below) >= 2
-    parent.kill()
-    parent.wait()
-    assert gone(below)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def simulate(*options: str) -> list[str]:
+    ports = [f"--{name}={free_port()}" for name in ("portal", "dns", "control")]
+    return [sys.executable, str(ROOT / "tools" / "simulate.py"), *ports, *options]
+
+
+def follow(process: subprocess.Popen[str], words: str) -> None:
+    """Reads what it says up to a line with these words."""
+    assert process.stderr is not None
+    while words not in (line := process.stderr.readline()):
+        assert line, f"ended without saying {words!r}"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_and_all_it_started(number: int, code: int) -> None:
+    with started() as (device, below):
+        assert device.close(number) == code
+        assert gone(below)
+        assert not device.garbage
+
+
+def test_all_it_started_ends_even_when_it_is_killed() -> None:
+    with started() as (device, below):
+        assert device.close(signal.SIGKILL) == -signal.SIGKILL
+        assert gone(below)
+
+
+def test_it_ends_when_whoever_started_it_is_gone() -> None:
+    script = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
+    with command(sys.executable, "-c", script, *simulate("--no-provision")) as parent:
+        follow(parent, "opens its access point")
+        below = descendants(parent.pid)
+        assert len(below) >= 2
+        parent.kill()
+        parent.wait()
+        assert gone(below)
 
 
 def test_it_ends_when_nobody_reads_its_messages() -> None:
-    device = WholeDevice()
-    assert device.process.stdout is not None
-    below = descendants(device.process.pid)
-    device.hear("is led to the page")
-    below |= descendants(device.process.pid)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), device.process.stdout.fileno())
-    device.hear("nobody reads the messages")
-    assert device.wait(20) == 1
-    assert gone(below)
+    with command(*simulate("--json", "--for", "60")) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        follow(process, "opens its access point")
+        below = descendants(process.pid)
+        follow(process, "nobody reads the messages")
+        assert process.wait(20) == 1
+        assert gone(below)
