@@ -57,6 +57,8 @@ class Options:
     portal: int
     dns: int
     control: int
+    repl: Path | None = None
+    bare: bool = False
     note: str = ""
 
     @property
@@ -93,6 +95,8 @@ _HELP: dict[str, list[tuple[str, str, str]]] = {  # by group: option, its value,
         ("--vm", "PATH", "another MicroPython binary"),
         ("--heap", "SIZE", f"the firmware's heap, stand-ins not counted ({DEFAULT_HEAP})"),
         ("--lib", "DIR", "another folder for what the image freezes (umqtt/)"),
+        ("--repl", "PTY_LINK", "its serial port: a name for mpremote and tools/flash.py"),
+        ("--bare", "", "no firmware on it: the image alone, to be flashed through --repl"),
     ],
     "the network": [
         ("--broker", "HOST:PORT", "use that MQTT broker instead of the embedded one"),
@@ -166,6 +170,8 @@ def parse(argv: list[str]) -> Options:
         portal=ports["portal"],
         dns=ports["dns"],
         control=ports["control"],
+        repl=_repl(given["repl"], given["bare"]),
+        bare=given["bare"],
         note=note,
     )
 
@@ -309,6 +315,21 @@ def _lib(words: str | None) -> Path | None:
     if not any((folder / "umqtt" / name).is_file() for name in ("simple.py", "simple.mpy")):
         raise OptionError(f"--lib {folder}: expected a folder that holds umqtt/simple.py")
     return folder.resolve()
+
+
+def _repl(words: str | None, bare: bool) -> Path | None:
+    if words is None:
+        if bare:
+            raise OptionError(
+                "--bare: expected --repl PTY_LINK with it, to flash the board through"
+            )
+        return None
+    link = Path(words)
+    if link.exists() and not link.is_symlink():
+        raise OptionError(f"--repl {words}: that is there already; expected a name for a link")
+    if not link.parent.is_dir():
+        raise OptionError(f"--repl {words}: no such folder: {link.parent}")
+    return link
 
 
 def _ports(given: dict[str, str | None]) -> dict[str, int]:

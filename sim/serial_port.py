@@ -90,7 +90,8 @@ class SerialPort:
     async def serve(
         self, pid: int, interrupt: Callable[[bool], None], say: Callable[[str], None]
     ) -> None:
-        """Carries bytes until the VM `pid` has ended; `say` gets its console line by line.
+        """Carries bytes until the VM `pid` has ended; `say` gets its console line by line, but
+        for what is said in the raw REPL.
 
         `interrupt(wanted)` asks the stand-ins to stop the running program, or no more.
         """
@@ -143,6 +144,9 @@ class SerialPort:
         if raw != friendly:
             self.raw = raw > friendly
         self._send(data)
+        if self.raw:  # what tools talk, no console
+            self._line.clear()
+            return
         self._line += data
         while b"\n" in self._line:
             line, _, rest = self._line.partition(b"\n")

@@ -52,6 +52,7 @@ try:
     from sim.phone import Phone, PhoneError
     from sim.plant import Plant
     from sim.recording import Recording
+    from sim.serial_port import SerialPort
     from sim.story import Story
     from sim.subscriber import Subscriber
     from sim.verdict import Throughout
@@ -76,6 +77,7 @@ class Simulation:
         self.story = Story(f"ampguard/{options.serial}")
         self.view = view_for(options, self.story)
         self.verdict = Throughout()
+        self.serial = SerialPort(options.repl) if options.repl else None
         self.device = SimulatedDevice(
             folder,
             self.air,
@@ -87,7 +89,9 @@ class Simulation:
             options.dns,
             on_event=self._event,
             on_console=self.view.console,
-            factory=factory_file(options, self.plant),
+            factory=None if options.bare else factory_file(options, self.plant),
+            bare=options.bare,
+            serial=self.serial,
         )
         self._silent = False  # the end has come: what still arrives is not part of the run
         self._news = asyncio.Event()
@@ -102,10 +106,14 @@ class Simulation:
             control = Control(self.options.control, self, self._say)
             await control.start()
             stack.push_async_callback(control.stop)
+            if self.serial:
+                stack.callback(self.serial.close)
             stack.push_async_callback(self.device.stop)
             stack.callback(setattr, self, "_silent", True)
             self._say(f"control  http://127.0.0.1:{self.options.control}/plant /net /power")
             self._say(f"page     http://127.0.0.1:{self.options.portal}/")
+            if self.serial:
+                self._say(f"serial   {self.serial.link}")
             if self.options.note:
                 self._say(self.options.note)
             tasks = [self._refresh()]
