@@ -1,6 +1,7 @@
 """The whole device as a person meets it: the unchanged firmware in the real VM, from power-on
 through its own page to what a broker receives. See whole_device.py for how it is started."""
 
+import itertools
 import json
 import os
 import shutil
@@ -95,7 +96,7 @@ def test_a_load_step_is_told_at_once() -> None:
         device.until("measurement", lambda p: p["seq"] > device.measurements[-1]["seq"] - 3)
     # One more than the grid's, by the device's own clock: beside the second it belongs to.
     stamps = [payload["ts"] for payload in device.measurements if payload["ts"]]
-    gaps = [later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
     assert min(gaps) < 900
 
 
