@@ -68,7 +68,7 @@ def withholds_pubacks(connection):
     connection.accept()
     while True:
         packet = connection.receive()
-        if packet.kind == 12:
+        if packet.kind != 3:
             connection.answer(packet)
 
 

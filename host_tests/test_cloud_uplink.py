@@ -1,10 +1,12 @@
 """How the uplink finds its way: names, addresses, links, the clock, commands to come."""
 
+import contextlib
+import itertools
 import json
 
 import pytest
 from cloud_bench import VMS
-from cloud_broker import Broker, UplinkDevice, wait_for
+from cloud_broker import Broker, Gone, UplinkDevice, wait_for
 
 pytestmark = pytest.mark.parametrize("vm", VMS)
 
@@ -208,6 +210,35 @@ def test_a_quiet_broker_is_asked_whether_it_lives(vm, tmp_path):
     with Broker(good) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
         wait_for(lambda: [p for c in broker.connections for p in c.packets if p.kind == 12][2:])
         assert device.end()["connections"] == 1
+
+
+def test_measurements_are_held_back_while_the_broker_is_in_doubt_and_the_newest_goes_first(
+    vm, tmp_path
+):
+    def hesitates(connection):
+        connection.accept()
+        while connection.packets[-1].kind != 12:
+            connection.answer(connection.receive())
+        ping = connection.packets[-1]
+        connection.sock.settimeout(3 / 5)  # three seconds of the device
+        with contextlib.suppress(Gone):
+            while True:
+                connection.receive()
+        connection.ended = None
+        connection.sock.settimeout(None)
+        connection.answer(ping)
+        while True:
+            connection.answer(connection.receive())
+
+    with Broker(hesitates) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        wait_for(lambda: len(named(broker, "measurement")) >= 12)
+        last = device.end()
+    assert last["connections"] == 1
+    seqs = [packet.payload["seq"] for packet in named(broker, "measurement")]
+    gaps = [after - before for before, after in itertools.pairwise(seqs)]
+    assert max(gaps) >= 2
+    assert gaps.count(1) == len(gaps) - 1
+    assert last["dropped"] == max(gaps) - 1
 
 
 def test_memory_does_not_grow_over_many_connections(vm, tmp_path):

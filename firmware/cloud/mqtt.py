@@ -15,6 +15,7 @@ from cloud.wire import Fault
 _CONNACK_MS = const(8000)  # TLS handshake and CONNECT; a slow chip needs 2 s for the handshake
 _SILENCE_MS = const(4000)  # without a word from the broker, then we ask
 _ANSWER_MS = const(4000)  # for a PINGRESP; both together stay under 10 s
+_DOUBT_MS = const(1500)  # a PINGRESP that takes longer is no steady second's
 _RESEND_MS = const(4000)  # without a PUBACK
 _PIECES_MS = const(5000)  # for a packet to arrive whole
 _POLL_MS = const(5)
@@ -149,6 +150,13 @@ class SafeClient(MQTTClient):
     def ready(self):
         """True when a QoS 1 message may be sent: the one before is acknowledged."""
         return self._flight is None
+
+    @property
+    def doubtful(self):
+        """True while a ping takes so long that what is sent now may lie about for a while."""
+        if self._ping_ms is None:
+            return False
+        return self._time.ticks_diff(self._time.ticks_ms(), self._ping_ms) > _DOUBT_MS
 
     def publish(self, topic, msg, retain=False, qos=0):
         """QoS 0: sent when this returns. QoS 1: under way; `ready` turns true with its PUBACK."""

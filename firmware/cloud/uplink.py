@@ -177,20 +177,26 @@ class Uplink:
 
     def _serve(self, client, way):
         """Publishes until the way changes or stop() is called (returns) or a Fault ends it."""
-        dropped = self._queue.skip_to_newest()
-        if dropped:
-            self._log.info("cloud", "%d old measurements dropped" % dropped)
+        self._drop_old()
         self._report = False
         self._publish_status(client, True, "connected")
         client.subscribe(self._topics.command, 1)
         told = None  # the `info` the broker has
         looked_ms = self._time.ticks_add(self._time.ticks_ms(), -_HOUSEKEEPING_MS)
         info = None
+        doubted = False
         sending = False  # a record is under way
         allowed = True  # to send one: one for each live message, so that they never queue up
         while self._stop_reason is None:
             self._alive()
-            measurement = self._queue.take()
+            measurement = None
+            if client.doubtful:
+                doubted = True  # what went out now would arrive late: it waits here, and ages out
+            else:
+                if doubted:
+                    self._drop_old()
+                    doubted = False
+                measurement = self._queue.take()
             if measurement is not None:
                 client.publish(self._topics.measurement, protocol.measurement_payload(measurement))
                 self.published += 1
@@ -224,6 +230,11 @@ class Uplink:
                     self._clock.sync()
                 self._time.sleep_ms(_IDLE_MS)
         self._say_goodbye(client)
+
+    def _drop_old(self):
+        dropped = self._queue.skip_to_newest()
+        if dropped:
+            self._log.info("cloud", "%d old measurements dropped" % dropped)
 
     def _publish_status(self, client, online, reason):
         status = protocol.status_payload(online, self._clock.unix_ms(), reason)
