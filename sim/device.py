@@ -220,20 +220,19 @@ class SimulatedDevice:
         name = wanted
         ask = wanted if callable(wanted) else (lambda event: event["ev"] == name)
         seen = since
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while True:
                     while seen < len(self.events):
                         seen += 1
                         if ask(self.events[seen - 1]):
                             return self.events[seen - 1]
+                    if self.events and self.events[-1]["ev"] == "died":
+                        break  # nothing more will come
                     self._news.clear()
                     await self._news.wait()
-        except TimeoutError:
-            tail = "\n".join(self.console[-30:])
-            raise TimeoutError(
-                f"no such event in {timeout} s; the console says:\n{tail}"
-            ) from None
+        tail = "\n".join(self.console[-30:])
+        raise TimeoutError(f"no such event in {timeout} s; the console says:\n{tail}")
 
     # --- the VM ----------------------------------------------------------------------------
 
@@ -405,6 +404,9 @@ class SimulatedDevice:
 
     async def _read_events(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
+            # What the VM printed before this event is in its pipe by now: let that be read first.
+            for _ in range(4):
+                await asyncio.sleep(0)
             self._say(json.loads(line))
 
     async def _read_console(self, process: asyncio.subprocess.Process) -> None:
