@@ -470,6 +470,20 @@ def test_idle_connections_make_room_for_a_real_request(portal: Portal) -> None:
             s.close()
 
 
+def test_a_request_under_way_is_never_dropped_for_a_newcomer(portal: Portal) -> None:
+    halves = [socket.create_connection(("127.0.0.1", portal.port), timeout=5) for _ in range(5)]
+    try:
+        for s in halves:
+            s.sendall(b"GET /status.json HTTP/1.1\r\n")
+        time.sleep(0.3)  # all five are seen to have asked
+        assert portal.raw(b"GET / HTTP/1.1\r\n\r\n") == b""
+        halves[0].sendall(b"\r\n")
+        assert halves[0].recv(100).startswith(b"HTTP/1.0 200")
+    finally:
+        for s in halves:
+            s.close()
+
+
 def test_a_dozen_clients_at_once_are_all_served_or_refused(portal: Portal) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

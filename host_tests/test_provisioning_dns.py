@@ -96,6 +96,8 @@ def test_what_is_no_plain_query_is_dropped() -> None:
     assert answer(bytes(changed), IP) is None
     assert answer(bytes(wire) + b"\0", IP) is None, "unannounced bytes"
     assert answer(bytes(wire).ljust(MAX_PACKET + 1, b"\0"), IP) is None
+    pointer = bytes(wire[:12]) + b"\xc0" + b"a" * 192 + b"\0\0\1\0\1"
+    assert answer(pointer, IP) is None, "a compressed name"
     changed = bytearray(wire)
     changed[2] |= 0x02  # truncated
     assert answer(bytes(changed), IP) is None
