@@ -262,7 +262,8 @@ class Link:
         self.scan_pause_ms = self._time.ticks_diff(self._time.ticks_ms(), began)
         self._say(
             "info",
-            "%d networks; the scan took %d ms" % (len(self.scan_results), self.scan_pause_ms),
+            "%d networks; measuring paused %d ms for the scan"
+            % (len(self.scan_results), self.scan_pause_ms),
         )
 
     # The outcome
