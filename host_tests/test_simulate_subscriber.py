@@ -119,6 +119,26 @@ def test_a_broker_that_is_killed_and_comes_back_is_watched_again_and_both_are_sa
 
 
 @needs_mosquitto
+def test_what_a_device_says_again_to_a_broker_that_came_back_is_no_old_news() -> None:
+    async def story() -> None:
+        port = free_port()
+        watch = Watch(port)
+        async with mosquitto(port):
+            assert await watch.subscriber.start(10)
+            await publish(port, "info", b"same", 1, True)
+            assert await watch.next() == ("info", b"same", 1, True)
+        await watch.words()
+        async with mosquitto(port):
+            assert "answers" in await watch.words()
+            await publish(port, "info", b"same", 1, True)
+            assert await watch.next() == ("info", b"same", 1, True)
+            await watch.subscriber.stop()
+            assert watch.heard.empty()
+
+    run(story)
+
+
+@needs_mosquitto
 def test_a_broker_that_is_not_there_at_first_is_waited_for() -> None:
     async def story() -> None:
         port = free_port()

@@ -14,6 +14,8 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -24,8 +26,8 @@ _RETRY_S = 0.3  # a device must not come back unseen
 _POLL_S = 0.1
 _CONNACK_S = 3
 _KEEPALIVE_S = 10
-_REPLAY_S = 0.5  # a broker sends its retained messages right after SUBACK
 _SEND_RETAINED, _DO_NOT_SEND_RETAINED = 0, 2
+_CATCHING_UP, _LIVE = 1, 2  # subscription identifiers: what a message is sent for
 _UNSUPPORTED_VERSION = 132
 
 
@@ -53,7 +55,6 @@ class Subscriber:
         self._served = False  # this protocol has worked
         self._away = False  # said that the broker is not there
         self._first = True  # what an earlier run left on the broker is no message of this one
-        self._subscribed_at = 0.0
         self._last: dict[str, bytes] = {}
 
     async def start(self, timeout_s: float) -> bool:
@@ -118,27 +119,37 @@ class Subscriber:
             self._tell(self._say, words)
 
     def _subscribe(self, client: mqtt.Client) -> None:
-        if self._protocol == _V5:
-            handling = _DO_NOT_SEND_RETAINED if self._first else _SEND_RETAINED
-            options = SubscribeOptions(qos=2, retainAsPublished=True, retainHandling=handling)
-            client.subscribe(self._filter, options=options)
-        else:
+        """Asks for what is retained, but not the first time, and then for what is new."""
+        if self._protocol == _V3:
             client.subscribe(self._filter, qos=2)
+            return
+        if not self._first:
+            self._subscribe_for(client, _CATCHING_UP, _SEND_RETAINED)
+        self._subscribe_for(client, _LIVE, _DO_NOT_SEND_RETAINED)
+
+    def _subscribe_for(self, client: mqtt.Client, what: int, handling: int) -> None:
+        properties = Properties(PacketTypes.SUBSCRIBE)
+        properties.SubscriptionIdentifier = what
+        options = SubscribeOptions(qos=2, retainAsPublished=True, retainHandling=handling)
+        client.subscribe(self._filter, options=options, properties=properties)
 
     def _welcomed(self) -> None:
         self._served = True
-        self._subscribed_at = time.monotonic()
         if self._away:
             self._away = False
             self._tell(self._say, f"{self._host}:{self._port} answers")
         self._tell(self._ready.set)
 
     def _heard(self, m: mqtt.MQTTMessage) -> None:
-        # A new subscription brings retained messages again: only news count.
-        replayed = m.retain and time.monotonic() < self._subscribed_at + _REPLAY_S
+        if self._protocol == _V3:
+            replayed = m.retain  # which live messages never are
+        else:
+            replayed = m.retain and _LIVE not in getattr(
+                m.properties, "SubscriptionIdentifier", [_LIVE]
+            )
         stale = self._first and self._protocol == _V3
         if replayed and (stale or self._last.get(m.topic) == m.payload):
-            return
+            return  # not news
         self._last[m.topic] = bytes(m.payload)
         message = Message(time.time(), m.topic, bytes(m.payload), m.qos, bool(m.retain))
         self._tell(self._on_message, message)
