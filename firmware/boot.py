@@ -3,10 +3,9 @@
 import sys
 
 import machine
-import micropython
+
 from device.supervisor import BootRecord
 
-micropython.alloc_emergency_exception_buf(100)
 try:
     by_watchdog = machine.reset_cause() == machine.WDT_RESET
     BootRecord("/boot", "/crash.txt").boot(by_watchdog=by_watchdog)
