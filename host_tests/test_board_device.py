@@ -234,10 +234,14 @@ from conftest import SteadyPlant
 from sim.air import Air
 from sim.device import SimulatedDevice
 
+MAIN = "print('running')\\nwhile True: pass"
+
 async def run():
     device = SimulatedDevice(Path({flash!r}), Air(), SteadyPlant(), Path({vm!r}),
-                             files={{"main.py": "import time\\nwhile True: time.sleep_ms(10)"}})
+                             files={{"main.py": MAIN}})
     await device.start()
+    while "running" not in device.console:
+        await asyncio.sleep(0.01)
     print(device.pid, flush=True)
     await asyncio.sleep(60)
 
