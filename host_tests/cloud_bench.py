@@ -23,10 +23,9 @@ LIB = Path(os.environ.get("AMPGUARD_UMQTT", ROOT / ".venv" / "lib"))
 INTERPRETERS = [
     pytest.param(sys.executable, id="cpython"),
     pytest.param(str(VM64), id="vm64"),
-    pytest.param(
-        VM32, id="vm32", marks=pytest.mark.skipif(not VM32, reason="AMPGUARD_VM32 is not set")
-    ),
 ]
+if VM32:
+    INTERPRETERS.append(pytest.param(VM32, id="vm32"))
 VMS = INTERPRETERS[1:]
 
 

@@ -202,7 +202,8 @@ class UplinkDevice:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.reader = threading.Thread(target=self._listen, daemon=True)
+        self.reader.start()
 
     def _listen(self) -> None:
         for line in self.process.stdout:
@@ -232,7 +233,7 @@ class UplinkDevice:
         return wait_for(found, f"for {start!r}, had {self.events}")
 
     def words(self) -> str:
-        return "".join(self.noise.queue)
+        return f"exit code {self.process.poll()}: " + "".join(self.noise.queue)
 
     def end(self, end: object = True) -> dict:
         """Stops it and returns its last words: counts, heap. A crash fails the test."""
@@ -240,7 +241,8 @@ class UplinkDevice:
             with contextlib.suppress(OSError):
                 self.order(end=end)
         self.process.wait(PATIENCE_S)
-        last = wait_for(lambda: self.events and self.events[-1])
+        self.reader.join(PATIENCE_S)
+        last = self.events[-1]
         assert last.get("end"), self.words()
         assert last["crash"] is None, self.words()
         return last

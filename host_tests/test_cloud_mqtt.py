@@ -57,7 +57,7 @@ def play(vm, client, lines, broker, folder):
             env=vm_environment(),
             capture_output=True,
             text=True,
-            timeout=HANG_S if client is PLAIN else 60,
+            timeout=HANG_S if client.startswith(PLAIN) else 60,
             check=False,
         )
     except subprocess.TimeoutExpired:
