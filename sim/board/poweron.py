@@ -22,7 +22,7 @@ import umqtt.simple
 
 
 _INTERRUPT_BYTE = 15
-_interrupts = bytearray(1)
+_interrupts = bytearray(2)  # the byte as last seen, whether it has been
 
 sys.modules["_asyncio"] = _tasks
 try:
@@ -55,9 +55,13 @@ def _watch_interrupts():
     # Ctrl-C on the serial port, see sim/serial_port.py.
     now = _clock.air[_INTERRUPT_BYTE]
     if now != _interrupts[0]:
+        known = _interrupts[1]
         _interrupts[0] = now
-        _board.emit(ev="interrupted")
-        raise KeyboardInterrupt
+        _interrupts[1] = True
+        if known:
+            _board.emit(ev="interrupted")
+            raise KeyboardInterrupt
+    _interrupts[1] = True
 
 
 def _power_on():
@@ -71,7 +75,6 @@ def _power_on():
     sys.path[:] = ["", ".frozen", "/lib"]
     gc.collect()
     names = __import__("__main__").__dict__  # the REPL's
-    _interrupts[0] = _clock.air[_INTERRUPT_BYTE]
     _clock.watch(_watch_interrupts)
     _board.emit(ev="boot")
     if _run("boot.py", names) and not _board.config.get("raw_repl"):
