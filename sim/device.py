@@ -95,7 +95,8 @@ class SimulatedDevice:
         is laid out, the board has what somebody flashes through `serial`, its serial port.
 
         board: further words for the stand-ins, e.g. {"chip": "esp32s3", "mac": "3c8a1f5e2b40",
-        "image": "1.23.0", "cut_at_write": 7, "flash_size": 2097152, "conversion_us": 35}.
+        "image": "1.23.0", "cut_at_write": 7, "flash_size": 2097152, "conversion_us": 35,
+        "live_heap": True (garbage is collected before each look at the heap)}.
         cut_at_write holds for one power-on.
         """
         self.flash, self.air, self.plant = flash.resolve(), air, plant

@@ -76,6 +76,7 @@ _air_file = HOST.open(config["air"], "rb") if "air" in config else None
 _watchers = []
 _rtc = array("i", [0, 0])  # what the RTC adds: seconds, microseconds
 standins = config.get("standins", 0)
+_collects = config.get("live_heap", False)  # count live data alone, at the price of the timing
 
 
 @micropython.viper
@@ -250,6 +251,8 @@ def look():
 
 def _sample():
     s = _S
+    if _collects:
+        gc.collect()
     used = gc.mem_alloc() - standins
     if used < s[_LOW] or not s[_LOW]:
         s[_LOW] = used
