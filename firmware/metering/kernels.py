@@ -14,7 +14,7 @@ so 32767 scans may share one accumulator: a cycle holds at most MAX_SCANS, a sec
 (35 us a conversion) to 17,000 (10 us).
 """
 
-# ruff: noqa: F821, PLR0917, PLR1730, SIM102 (viper: pointer types, no min() or max())
+# ruff: noqa: F821, PLR0917, SIM102 (viper: pointer types, no min() or max())
 
 import micropython
 from micropython import const
