@@ -23,6 +23,8 @@ from micropython import const
 from version import VERSION
 
 import board
+from cloud import records
+from cloud.backlog import Backlog
 from cloud.live_queue import LiveQueue
 from cloud.uplink import Uplink
 from connectivity.clock import Clock
@@ -33,6 +35,7 @@ from device.settings import Settings
 from device.supervisor import BootRecord, Supervisor
 from metering import calibration as calibrations
 from metering.adc import InternalAdc
+from metering.energy import Energy
 from metering.meter import Meter
 from provisioning.access_point import AccessPoint
 from provisioning.portal import Portal
@@ -63,15 +66,25 @@ async def run(log, boots, supervisor):
     for problem in settings.problems:
         log.warn("settings", problem)
 
+    try:
+        calibration = calibrations.load(identity.variant, identity.calibration)
+    except ValueError as fault:
+        log.error("meter", "%s; the printed values of a %s are used" % (fault, identity.variant))
+        calibration = calibrations.Calibration(identity.variant)
+
     clock = Clock(ntptime, time, socket)
+    energy = Energy("/energy", time=time)
+    if energy.problem:
+        log.error("meter", energy.problem)
     meter = Meter(
         InternalAdc(board.adc_readers()),
-        calibrations.load(identity.variant, identity.calibration),
+        calibration,
         time=time,
         phases=settings.phases,
         unix_ms=clock.unix_ms,
         step_a=settings.step_a,
         supply_max_a=settings.supply_max_a,
+        energy=energy,
     )
     access_point = AccessPoint(network, identity)
     link = Link(
@@ -112,6 +125,7 @@ async def run(log, boots, supervisor):
         time=time,
         log=log,
         ca_path="/ca.der",
+        backlog=Backlog("/backlog"),
     )
     portal = Portal(
         link=link,
@@ -124,6 +138,11 @@ async def run(log, boots, supervisor):
         time=time,
     )
 
+    def record_energy():
+        record = energy.minute(clock.unix_ms())
+        if record is not None:
+            uplink.record(*records.energy(record))
+
     meter_beat = supervisor.beat("meter", _METER_LIMIT_MS)
     link_beat = supervisor.beat("link", _LINK_LIMIT_MS)
     portal_beat = supervisor.beat("portal", _PORTAL_LIMIT_MS)
@@ -133,19 +152,20 @@ async def run(log, boots, supervisor):
     _thread.stack_size(_UPLINK_STACK)
     _thread.start_new_thread(uplink.run, ())
     await asyncio.gather(
-        measure(meter, queue, meter_beat),
+        measure(meter, queue, record_energy, meter_beat),
         link.run(link_beat),
         portal.run(portal_beat),
         supervisor.run(),
     )
 
 
-async def measure(meter, queue, alive):
+async def measure(meter, queue, every_second, alive):
     """Slice after slice; between two the uplink's thread and the other tasks have their turn."""
     while True:
         measurement = meter.slice()
         if measurement is not None:
             queue.put(measurement)
+            every_second()
             gc.collect()  # here, where no cycle is being measured
         alive()
         time.sleep_ms(0)  # hands the interpreter over, which asyncio's does not
