@@ -25,7 +25,13 @@ _PHY_CLOCK = const(17)  # the ESP32 drives the PHY's 50 MHz
 
 WATCHDOG_MS = const(15_000)
 
-_RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
+_RESET_CAUSES = {
+    "PWRON_RESET": "power_on",
+    "HARD_RESET": "restart",
+    "WDT_RESET": "watchdog",
+    "DEEPSLEEP_RESET": "deep_sleep",
+    "SOFT_RESET": "soft_reset",
+}
 
 
 def adc_readers():
@@ -77,11 +83,11 @@ def image():
 
 
 def reset_cause():
-    """Returns why the board started, in MicroPython's words: "power-on", "watchdog", ..."""
+    """Returns why the board started, a word of docs/protocol.md: "power_on", "watchdog", ..."""
     cause = machine.reset_cause()
-    for name in _RESET_CAUSES:
+    for name, word in _RESET_CAUSES.items():
         if getattr(machine, name) == cause:
-            return name[:-6].lower()
+            return word
     return "unknown"
 
 
