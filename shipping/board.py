@@ -36,7 +36,7 @@ CHIPS = ("ESP32",)  # whose pins firmware/board.py knows
 OLDEST, NEWEST = (1, 23), (1, 29)  # images that the firmware is made for
 BLOCK = 4096
 
-_ANSWER_S = 20
+_ANSWER_S = 10
 _CHUNK = 2048
 _WINDOW_BITS = 11  # the board keeps 2 kB while it unpacks
 _WATCHDOG_MS = 600_000  # the firmware's 15 s can't be stopped, but stretched
@@ -197,7 +197,9 @@ class Board:
 
     def restart(self) -> None:
         """A hard reset; the board runs boot.py and main.py."""
-        self._guarded(lambda: self._transport.exec_raw_no_follow("machine.reset()"))
+        self._guarded(
+            lambda: self._transport.exec_raw_no_follow("import machine; machine.reset()")
+        )
 
     def lines(self, seconds: float) -> Iterator[str]:
         """What the board says on its console after a restart, for at most so long."""
@@ -228,6 +230,7 @@ class Board:
         soft_resets = 2  # a boot.py that never ends would swallow each
         while True:
             try:
+                self._stop_program(deadline)
                 with contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it got
                     self._transport.enter_raw_repl(soft_resets > 0, timeout_overall=5)
                 return
@@ -241,6 +244,17 @@ class Board:
                     ) from error
             except OSError as error:
                 raise Refused(f"{self.port}: {_why(error)}") from error
+
+    def _stop_program(self, deadline: float) -> None:
+        """Ctrl-C until there is a prompt: a board that crashes and restarts again and again
+        listens for moments only."""
+        port, said = self._transport.serial, b""
+        while not said.endswith((b">>> ", b"\r\n>")):
+            if time.monotonic() > deadline:
+                raise TransportError("no prompt")
+            port.write(b"\r\x03")
+            time.sleep(0.05)
+            said = (said + port.read(port.in_waiting))[-64:]
 
     def _ask(self) -> About:
         try:

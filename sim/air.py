@@ -16,7 +16,7 @@ air.bin, 64 bytes, rewritten in place, little-endian:
 | 12 | u8 button: 1 pressed |
 | 13 | u8 ntp: 0 up, 1 dead |
 | 14 | u8 stations joined to the board's access point |
-| 15 | u8 changes when Ctrl-C is to interrupt the running program |
+| 15 | u8 0 at power-on; the running program is interrupted when it becomes another |
 | 20 | u24 seconds by which the world's clock differs from the host's, u8 1 = it is behind |
 
 world.txt, replaced by rename, one entry a line, words without spaces:
@@ -141,9 +141,9 @@ class Air:
         self._generation = self._generation % 0xFFFFFF + 1
         self._write()
 
-    def interrupt(self, wanted: bool = True) -> None:
-        """The running program is to raise KeyboardInterrupt, or no more."""
-        self._interrupts = (self._interrupts + (1 if wanted else -1)) % 256
+    def interrupts(self, number: int) -> None:
+        """How often, modulo 256, programs were to raise KeyboardInterrupt since the VM began."""
+        self._interrupts = number
         self._write()
 
     def _check(self) -> None:

@@ -324,6 +324,7 @@ class SimulatedDevice:
         heap = heap_bytes(self._heap, self._image.vm.word_bytes) + self.standin_bytes
         read_end, write_end = os.pipe()
         line = self._serial.new_line() if self._serial else None
+        self.air.interrupts(0)
         process = await self._spawn(self._config(cause, write_end), heap, write_end, line)
         os.close(write_end)
         if line is not None:
@@ -412,7 +413,7 @@ class SimulatedDevice:
 
     async def _read_console(self, process: asyncio.subprocess.Process) -> None:
         if self._serial:
-            await self._serial.serve(process.pid, self.air.interrupt, self._console_line)
+            await self._serial.serve(process.pid, self.air.interrupts, self._console_line)
         while process.stdout and (line := await process.stdout.readline()):
             self._console_line(line.decode(errors="replace").rstrip("\r\n"))
 

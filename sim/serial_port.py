@@ -54,6 +54,7 @@ class SerialPort:
         self._after_cr = False
         self._line = bytearray()
         self._interrupted = asyncio.Event()
+        self._interrupts = 0
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -68,7 +69,7 @@ class SerialPort:
         self._vm, slave = os.openpty()
         tty.setraw(slave)
         os.set_blocking(self._vm, False)
-        self._heard, self._after_cr = False, False
+        self._heard, self._after_cr, self._interrupts = False, False, 0
         self._hushed = b"" if self.raw else None
         return slave
 
@@ -85,15 +86,16 @@ class SerialPort:
 
     def interrupted(self) -> None:
         """The program has noticed."""
+        self._interrupts = (self._interrupts + 1) % 256
         self._interrupted.set()
 
     async def serve(
-        self, pid: int, interrupt: Callable[[bool], None], say: Callable[[str], None]
+        self, pid: int, interrupt: Callable[[int], None], say: Callable[[str], None]
     ) -> None:
         """Carries bytes until the VM `pid` has ended; `say` gets its console line by line, but
         for what is said in the raw REPL.
 
-        `interrupt(wanted)` asks the stand-ins to stop the running program, or no more.
+        `interrupt(number)`: the stand-ins stop the running program if it is another number.
         """
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -213,7 +215,7 @@ class SerialPort:
         finally:
             loop.remove_reader(self._person)
 
-    async def _deliver(self, pid: int, interrupt: Callable[[bool], None]) -> None:
+    async def _deliver(self, pid: int, interrupt: Callable[[int], None]) -> None:
         while True:
             for piece in re.split(rb"(\x03)", await self._received.get()):
                 if piece == _CTRL_C and _executing(pid):
@@ -230,17 +232,17 @@ class SerialPort:
             except OSError:
                 return
 
-    async def _interrupt(self, pid: int, interrupt: Callable[[bool], None]) -> None:
+    async def _interrupt(self, pid: int, interrupt: Callable[[int], None]) -> None:
         """The stand-ins raise KeyboardInterrupt between two of the program's steps, as the board
         does; a signal may hit the VM in the midst of anything, and is for programs that never
         call one."""
         self._interrupted.clear()
-        interrupt(True)
+        interrupt((self._interrupts + 1) % 256)
         try:
             async with asyncio.timeout(_POLITE_S):
                 await self._interrupted.wait()
         except TimeoutError:
-            interrupt(False)
+            interrupt(self._interrupts)
             await _signal(pid)
 
 

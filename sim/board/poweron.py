@@ -22,7 +22,7 @@ import umqtt.simple
 
 
 _INTERRUPT_BYTE = 15
-_interrupts = bytearray(2)  # the byte as last seen, whether it has been
+_interrupts = bytearray(1)
 
 sys.modules["_asyncio"] = _tasks
 try:
@@ -55,13 +55,9 @@ def _watch_interrupts():
     # Ctrl-C on the serial port, see sim/serial_port.py.
     now = _clock.air[_INTERRUPT_BYTE]
     if now != _interrupts[0]:
-        known = _interrupts[1]
         _interrupts[0] = now
-        _interrupts[1] = True
-        if known:
-            _board.emit(ev="interrupted")
-            raise KeyboardInterrupt
-    _interrupts[1] = True
+        _board.emit(ev="interrupted")
+        raise KeyboardInterrupt
 
 
 def _power_on():

@@ -1,0 +1,182 @@
+"""tools/flash.py on the simulated board, over its serial port, as a person uses it."""
+
+import asyncio
+import fcntl
+import json
+import os
+import pty
+from pathlib import Path
+
+import pytest
+from flash_bench import Bench, flash
+
+from shipping.board import _unopened
+from shipping.firmware import pieces
+from sim.image import Image
+
+IDENTITY = ("--serial", "AG100042317G", "--pin", "K7M3XQ9A", "--variant", "public")
+SETTINGS = "what the owner chose"
+
+
+def test_a_bare_board_runs_after_one_command_and_a_second_copies_nothing(
+    image: Image, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with Bench(image, tmp_path) as on:
+            code, said = await on.flash("--dry-run", *IDENTITY)
+            assert code == 0, said
+            assert not list(on.files.iterdir())
+            code, said = await on.flash(*IDENTITY)
+            assert code == 0, said
+            assert f"{len(list(pieces()))} files copied and verified" in said
+            assert "Amp Guard_42317" in said
+            assert "K7M3XQ9A" in said
+            await on.device.until("ap")
+            before = {path: path.stat().st_mtime_ns for path in on.files.rglob("*.*py")}
+            code, said = await on.flash()
+            assert code == 0, said
+            assert "nothing copied" in said
+            assert {path: path.stat().st_mtime_ns for path in before} == before
+            factory = json.loads((on.files / "factory.json").read_text())
+            assert factory["variant"] == "public"
+
+    asyncio.run(main())
+
+
+def test_what_would_run_in_place_of_the_firmware_goes_and_nothing_else(
+    image: Image, tmp_path: Path
+) -> None:
+    intruders = ["board.py", "cloud/old.mpy", "metering/meter.py", "version/part.py"]
+
+    async def main() -> None:
+        files = dict.fromkeys(intruders, "") | {
+            "settings": SETTINGS,
+            "mine.py": "",
+            "lib/x.py": "",
+        }
+        async with Bench(image, tmp_path, firmware=True, files=files) as on:
+            code, said = await on.flash("--check", *IDENTITY)
+            assert code == 1, said
+            assert all(f"remove  {name}" in said for name in intruders)
+            code, said = await on.flash(*IDENTITY)
+            assert code == 0, said
+            assert not any((on.files / name).exists() for name in [*intruders, "version"])
+            assert (on.files / "mine.py").exists()
+            assert (on.files / "lib" / "x.py").exists()
+            assert (on.files / "settings").read_text() == SETTINGS
+            assert (await on.flash("--check"))[0] == 0
+
+    asyncio.run(main())
+
+
+def test_an_identity_is_written_once_and_again_only_when_told(
+    image: Image, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with Bench(image, tmp_path, firmware=True) as on:
+            code, said = await on.flash(*IDENTITY)
+            assert code == 0, said
+            for others in (("--serial", "AG100000001G"), ("--pin", "A2345678")):
+                code, said = await on.flash(*others)
+                assert code == 2
+                assert "is AG100042317G already" in said
+                assert "A2345678" not in said
+            code, said = await on.flash("--factory-overwrite", "--phases", "1")
+            assert code == 0, said
+            factory = json.loads((on.files / "factory.json").read_text())
+            assert (factory["serial"], factory["pin"]) == ("AG100042317G", "K7M3XQ9A")
+            assert (factory["variant"], factory["phases"]) == ("public", 1)
+            (on.files / "settings").write_text(SETTINGS)
+            code, said = await on.flash("--erase")
+            assert code == 0, said
+            assert not (on.files / "settings").exists()
+            assert json.loads((on.files / "factory.json").read_text()) == factory
+
+    asyncio.run(main())
+
+
+def test_a_run_that_breaks_off_is_repeated_and_ends_well(image: Image, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Bench(image, tmp_path) as on:
+            on.device.board["cut_at_write"] = 60  # after the soft reset the tool begins with
+            code, said = await on.flash(*IDENTITY)
+            assert code == 1
+            assert "repeat" in said
+            assert not (on.files / "main.py").exists()  # it waits in the REPL
+            copied = [path for path in on.files.rglob("*.mpy") if path.is_file()]
+            assert 5 < len(copied) < 45
+            await on.device.cut()
+            await on.device.start()
+            await on.device.until("boot", since=len(on.device.events) - 1)
+            code, said = await on.flash()
+            assert code == 0, said
+            assert not list(on.files.rglob("*.new"))
+            assert "AG100042317G" in said
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("board", "options", "words"),
+    [
+        ({"chip": "esp32c3"}, (), "ESP32C3; the firmware runs on ESP32"),
+        ({"image": "1.22.2"}, (), "MicroPython 1.22.2 is too old, expected 1.23 to 1.29"),
+        ({"flash_size": 120_000}, (), "no space: the firmware needs"),
+        ({}, ("--serial", "box 5"), "serial is 'box 5', expected"),
+        ({}, ("--provider", "a b"), "provider host is 'a b'"),
+    ],
+)
+def test_a_board_that_is_not_fit_is_left_as_it_is_and_told_why(
+    image: Image, tmp_path: Path, board: dict[str, object], options: tuple[str, ...], words: str
+) -> None:
+    async def main() -> None:
+        async with Bench(image, tmp_path, files={"main.py": "print('mine')\n"}, **board) as on:
+            code, said = await on.flash(*options)
+            assert code == 2
+            assert words in said
+            assert len(said.splitlines()) <= 2  # what the board is, and the fault
+            assert [path.name for path in on.files.iterdir()] == ["main.py"]
+            await on.device.until(lambda e: e["ev"] == "reset" and e["cause"] == 2)  # runs again
+
+    asyncio.run(main())
+
+
+def test_a_port_that_gives_no_answer_is_told_from_one_that_is_busy_or_missing(
+    tmp_path: Path,
+) -> None:
+    master, slave = pty.openpty()
+    name = os.ttyname(slave)
+    try:
+        fcntl.flock(slave, fcntl.LOCK_EX)
+        code, said = asyncio.run(flash(name))
+        assert (code, f"{name}: busy, another program has it open" in said) == (2, True), said
+        fcntl.flock(slave, fcntl.LOCK_UN)
+        code, said = asyncio.run(flash(name))
+        assert (code, f"{name}: no answer from a MicroPython" in said) == (2, True), said
+    finally:
+        os.close(master)
+        os.close(slave)
+    code, said = asyncio.run(flash(tmp_path / "ttyUSB0"))
+    assert (code, "no such port; is the board plugged in?" in said) == (2, True), said
+    said = _unopened("/dev/null", PermissionError(13, "Permission denied"))
+    assert "no permission; add yourself to the group" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--image", "/nowhere.bin"), "--image /nowhere.bin: No such file"),
+        (("--image", __file__), "no image of MicroPython for the ESP32"),
+        (("--calibration", __file__), "this is not JSON"),
+        (("--variant", "office"), "invalid choice: 'office'"),
+        (("--tls",), "--tls: expected --provider"),
+        (("--provider", "a:b"), "expected HOST or HOST:PORT"),
+    ],
+)
+def test_a_senseless_option_is_refused_in_one_line(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    code, said = asyncio.run(flash(tmp_path / "none", *options))
+    assert code == 2
+    assert words in said
+    assert len(said.splitlines()) == 1
