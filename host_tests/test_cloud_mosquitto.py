@@ -238,7 +238,7 @@ def test_a_balancer_hears_what_the_contract_says_and_every_message_is_valid(vm, 
 def test_a_device_that_dies_leaves_its_last_will(plain, tmp_path):
     with Balancer(plain) as balancer:
         with UplinkDevice(str(VM64), tmp_path, port=plain.port) as device:
-            wait_for(lambda: balancer.named("measurement"))
+            wait_for(lambda: balancer.named("info") and balancer.named("measurement"))
             device.process.send_signal(signal.SIGKILL)
         will = wait_for(lambda: balancer.named("status")[1:])[0]
     assert will["payload"] == {"v": 1, "online": False, "ts": None, "reason": "lost"}

@@ -254,6 +254,26 @@ print([None if h is None else len(h) for h in heard], heard[1] == b"again")
     assert said == f"[{taken}, 5] True"
 
 
+def test_a_broker_that_takes_nothing_any_more_is_a_fault(vm, tmp_path):
+    done = threading.Event()
+
+    def reads_no_more(connection):
+        connection.accept()
+        done.wait(60)
+
+    lines = """
+try:
+    while True:
+        client.publish('t', 'x' * 1000)
+except Fault as f:
+    print(f.kind, f)
+"""
+    with Broker(reads_no_more) as broker:
+        said = play(vm, SAFE, lines, broker, tmp_path)
+        done.set()
+    assert said == "silent the broker took nothing for 5 s"
+
+
 def test_a_denied_subscription_is_told(vm, tmp_path):
     def denies(connection):
         connection.accept()

@@ -173,6 +173,47 @@ def test_a_full_flash_keeps_the_newest_in_memory_and_says_so():
     assert drain(log)[0] == list(range(30, 50))
 
 
+class TornWrite:
+    """Flash that takes half of an entry and then no more."""
+
+    def __enter__(self):
+        backlog.open = self.open
+
+    def open(self, name, mode):
+        if mode != "ab":
+            return open(name, mode)
+        with open(name, mode) as file:
+            file.write(b"\x0c\x00\x01half")
+        raise OSError(5, "torn")
+
+    def __exit__(self, *failure):
+        del backlog.open
+
+
+def test_nothing_is_written_behind_an_entry_that_was_torn():
+    log = backlog.Backlog("b")
+    put(log, range(3))
+    log.keep()
+    put(log, [3])
+    with TornWrite():
+        log.keep()
+    assert log.problem
+    put(log, [4, 5])
+    log.keep()
+    assert drain(backlog.Backlog("b"))[0] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_restart_in_the_middle_of_a_segment_repeats_a_few_records_and_not_all():
+    log = backlog.Backlog("b")
+    put(log, range(60))
+    log.keep()
+    for _ in range(40):
+        log.peek()
+        log.drop()
+    again, _ = drain(backlog.Backlog("b"))
+    assert again == list(range(32, 60))
+
+
 def test_a_record_that_is_too_long_is_refused():
     log = backlog.Backlog("b")
     assert "512" in raises(ValueError, log.put, 1, bytes(513))
