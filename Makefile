@@ -1,6 +1,8 @@
 # make sim    the whole device on a simulated board          make test   everything CI checks
 # make lint   ruff, types, compile for the board             make bench  accuracy, speed, memory
-# make flash PORT=/dev/ttyUSB0                               make clean  forget .venv and build/
+# make flash PORT=/dev/ttyUSB0     a board, over its port    make clean  forget .venv and build/
+# make image IMAGE=ESP32_GENERIC.bin   one file for a whole board
+# make package                         the firmware for mpremote mip install
 #
 # The first use of any target makes .venv and fills it; later ones start at once.
 
@@ -8,7 +10,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: setup sim test lint bench flash clean
+.PHONY: setup sim test lint bench flash image package clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -31,6 +33,12 @@ bench: $(READY)
 
 flash: $(READY)
 	@$(PY) tools/flash.py $(if $(PORT),--port $(PORT)) $(ARGS)
+
+image: $(READY)
+	@$(PY) tools/image.py $(IMAGE) $(ARGS)
+
+package: $(READY)
+	@$(PY) tools/package.py $(ARGS)
 
 clean:
 	rm -rf .venv build

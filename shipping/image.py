@@ -16,6 +16,7 @@ from littlefs import LittleFS
 
 # Where each chip's ROM looks for the bootloader, at which a downloaded image begins.
 CHIP_IDS = {"ESP32": 0x1000, "ESP32S3": 0x0, "ESP32C3": 0x0}
+ARCHITECTURES = {"ESP32": "xtensawin", "ESP32S3": "xtensawin", "ESP32C3": "rv32imc"}
 
 _CHIPS = {0: "ESP32", 9: "ESP32S3", 5: "ESP32C3"}
 _MAGIC = 0xE9

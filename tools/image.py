@@ -1,0 +1,92 @@
+"""One file for a whole board: MicroPython's image and, behind it, the firmware's file system.
+
+    python3 tools/image.py ESP32_GENERIC-20260406-v1.29.0.bin    or: make image IMAGE=...bin
+
+Writes build/ampguard-<image's name>.bin and says how to flash it. The file holds no identity
+unless one is given: tools/flash.py writes it afterwards, and copies nothing else.
+Exit codes: 0 fine, 2 it can't be made like that.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+
+
+def enter_venv() -> None:
+    """Goes on in the project's own Python, whichever one was called."""
+    if Path(sys.prefix).resolve() != VENV.resolve():
+        python = VENV / "bin" / "python"
+        if not python.exists():
+            refuse("the host's packages are not installed: run `make setup` first")
+        os.execv(python, [str(python), __file__, *sys.argv[1:]])
+    sys.path[0] = str(ROOT)
+
+
+def refuse(words: str) -> NoReturn:
+    """One line on stderr and exit code 2."""
+    print(f"image: {' '.join(words.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    enter_venv()
+
+try:
+    from shipping import identity as identities
+    from shipping.compiler import CompileError
+    from shipping.firmware import BUILD, compiled
+    from shipping.image import ARCHITECTURES, CHIP_IDS, ImageFileError, chip_of, join
+except ModuleNotFoundError as e:
+    refuse(f"{e.name} is not installed: run `make setup` first")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="image", allow_abbrev=False, description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("image", type=Path, help="MicroPython's .bin, as downloaded")
+    parser.add_argument("-o", "--output", type=Path, help="where to write it")
+    parser.add_argument("--factory", type=Path, metavar="FILE", help="the /factory.json to put in")
+    parser.add_argument("--flash-mb", type=int, help="size of the board's flash chip, if larger")
+    options = parser.parse_args()
+    try:
+        data = options.image.read_bytes()
+        chip = chip_of(data)
+        files = compiled(ARCHITECTURES[chip])
+        if options.factory:
+            files["factory.json"] = identity_in(options.factory)
+        joined = join(data, files, options.flash_mb and options.flash_mb << 20)
+        output = options.output or BUILD / f"ampguard-{options.image.name}"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(joined)
+    except (ImageFileError, CompileError) as error:
+        refuse(f"{options.image.name}: {error}")
+    except OSError as error:
+        refuse(f"{error.filename}: {error.strerror}")
+    print(f"{options.image.name}: for {chip}, SHA-256 {hashlib.sha256(data).hexdigest()}")
+    print(f"{output}: {len(joined)} bytes, SHA-256 {hashlib.sha256(joined).hexdigest()}")
+    print(f"flash it:  esptool write-flash {CHIP_IDS[chip]:#x} {output}")
+    if not options.factory:
+        print("then give the board its identity:  make flash PORT=...")
+    return 0
+
+
+def identity_in(file: Path) -> bytes:
+    """The bytes of a factory.json that the firmware takes."""
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ImageFileError(f"{file} is not JSON ({error})") from error
+    if wrong := identities.fault(found):
+        raise ImageFileError(f"{file}: {wrong}")
+    return file.read_bytes()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

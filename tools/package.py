@@ -1,0 +1,66 @@
+"""The firmware for `mpremote mip install`: python3 tools/package.py, or make package.
+
+Writes build/package-xtensawin/: the compiled files and a package.json that names them, to be
+installed from there or from any web server:
+
+    mpremote mip install --target / build/package-xtensawin/package.json
+
+The sources themselves are no package: compiling them takes more heap than a board has.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+
+if __name__ == "__main__":
+    if Path(sys.prefix).resolve() != VENV.resolve():
+        python = VENV / "bin" / "python"
+        if not python.exists():
+            sys.exit("package: the host's packages are not installed: run `make setup` first")
+        os.execv(python, [str(python), __file__, *sys.argv[1:]])
+    sys.path[0] = str(ROOT)
+
+try:
+    from shipping.compiler import ARCHITECTURES, CompileError
+    from shipping.firmware import BUILD, FIRMWARE, compiled
+except ModuleNotFoundError as e:
+    sys.exit(f"package: {e.name} is not installed: run `make setup` first")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="package", allow_abbrev=False, description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--arch", choices=ARCHITECTURES.values(), default="xtensawin")
+    options = parser.parse_args()
+    folder = BUILD / f"package-{options.arch}"
+    try:
+        files = compiled(options.arch)
+    except CompileError as error:
+        print(f"package: {error}", file=sys.stderr)
+        return 2
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    # main.py last: a board whose installation broke off waits in its REPL.
+    names = sorted(files, key=lambda path: (path == "main.py", path))
+    package = {"version": version(), "urls": [[path, path] for path in names]}
+    (folder / "package.json").write_text(json.dumps(package, indent=1) + "\n")
+    print(f"{folder / 'package.json'}: {len(files)} files")
+    return 0
+
+
+def version() -> str:
+    found = re.search(r'VERSION = "([^"]+)"', (FIRMWARE / "version.py").read_text())
+    return found[1] if found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
