@@ -6,12 +6,14 @@ import json
 import os
 import pty
 from pathlib import Path
+from typing import cast
 
 import pytest
 from flash_bench import Bench, flash
 
-from shipping.board import _unopened
+from shipping.board import About, Board, Failed, OnBoard, _unopened
 from shipping.firmware import pieces
+from shipping.flashing import Plan
 from sim.image import Image
 
 IDENTITY = ("--serial", "AG100042317G", "--pin", "K7M3XQ9A", "--variant", "public")
@@ -61,6 +63,9 @@ def test_what_would_run_in_place_of_the_firmware_goes_and_nothing_else(
             code, said = await on.flash(*IDENTITY)
             assert code == 0, said
             assert not any((on.files / name).exists() for name in [*intruders, "version"])
+            # The firmware ran: its 15 s were stretched, and are in force again.
+            timeouts = [event["timeout"] for event in on.events("wdt")]
+            assert timeouts[-2:] == [600_000, 15_000]
             assert (on.files / "mine.py").exists()
             assert (on.files / "lib" / "x.py").exists()
             assert (on.files / "settings").read_text() == SETTINGS
@@ -93,6 +98,24 @@ def test_an_identity_is_written_once_and_again_only_when_told(
             assert json.loads((on.files / "factory.json").read_text()) == factory
 
     asyncio.run(main())
+
+
+def test_a_file_that_arrives_otherwise_than_it_left_is_noticed() -> None:
+    class Worn:
+        port = "here"
+        about = About("ESP32", "1.29.0", "xtensawin", b"123456", 1 << 20)
+
+        def files(self) -> dict[str, OnBoard]:
+            return {"board.mpy": OnBoard(3, "0" * 64)}
+
+        def nothing(self, *_: object) -> None: ...
+
+        write = make_folder = remove = nothing
+
+    board = cast("Board", Worn())
+    plan = Plan.of(board, {})
+    with pytest.raises(Failed, match=r"board\.mpy .*did not arrive intact"):
+        plan.carry_out(board, lambda path, size: None)
 
 
 def test_a_run_that_breaks_off_is_repeated_and_ends_well(image: Image, tmp_path: Path) -> None:
