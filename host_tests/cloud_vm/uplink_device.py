@@ -1,10 +1,9 @@
 """Runs in the MicroPython VM: the uplink's thread with a meter of one measurement a second.
 
-argv[1]: JSON {"host", "port", "tls", "hosts", "ca", "speed", "clock"}; time runs `speed` times
-as fast, so that a deadline of 8 s takes one. Prints a line of JSON for every change of state;
-takes lines of JSON on stdin: {"link": "lan"|null, "ip", "provider", "info", "records",
-"stop", "end"}; "end":
-"collected" ends the thread first.
+argv[1]: JSON {"host", "port", "tls", "hosts", "ca", "speed", "clock", "period_ms", "backlog"};
+time runs `speed` times as fast, so that a deadline of 8 s takes one. Prints a line of JSON for
+every change of state; takes lines of JSON on stdin: {"link": "lan"|null, "ip", "provider",
+"info", "records", "stop", "end"}; "end": "collected" ends the thread first.
 """
 
 import _thread
@@ -149,7 +148,7 @@ def run():
             state = uplink.state
             tell(state=state)
         if time.ticks_diff(time.ticks_ms(), next_ms) >= 0:
-            next_ms = time.ticks_add(next_ms, 1000)
+            next_ms = time.ticks_add(next_ms, config.get("period_ms", 1000))
             queue.put(measurement(seq))
             seq += 1
         stalest_ms = max(stalest_ms, time.ticks_diff(time.ticks_ms(), uplink.alive_ms))
