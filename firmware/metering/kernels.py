@@ -98,11 +98,14 @@ def scan_cycle(
     before_us = 0
     began = 0
     busy = 0
+    share = period_us // scans  # scan k is due at k * period_us // scans, without dividing again
+    rest = period_us - share * scans
+    due = 0
+    owed = 0
     start = int(ticks_us())
     s[START] = start
     scan = 0
     while scan < scans:
-        due = scan * period_us // scans  # <= 512 * 65536
         now = (int(ticks_us()) - start) & _TICKS
         busy += now - began
         if now - due > late_us:
@@ -232,6 +235,11 @@ def scan_cycle(
         w2 = u2
         w3 = u3
         scan += 1
+        due += share
+        owed += rest
+        if owed >= scans:
+            owed -= scans
+            due += 1
 
     # A cycle is a ring: one scan before the first lies where the last one is.
     p = w1 * f1
