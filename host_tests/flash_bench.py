@@ -5,7 +5,10 @@ tools/flash.py on it, `await on.mpremote("fs", "ls")` the real mpremote.
 """
 
 import asyncio
+import contextlib
+import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,23 @@ class Bench:
     async def mpremote(self, *words: str) -> Said:
         mpremote = str(Path(sys.executable).with_name("mpremote"))
         return await run(mpremote, "connect", str(self.port), *words)
+
+    @contextlib.asynccontextmanager
+    async def over_tcp(self) -> AsyncIterator[str]:
+        """The board's port behind a serial server; yields its socket:// address."""
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tty = os.open(self.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(tty, lambda: writer.write(os.read(tty, 4096)))
+            while data := await reader.read(4096):
+                os.write(tty, data)
+            loop.remove_reader(tty)
+            os.close(tty)
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            yield f"socket://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.device.events if event["ev"] == name]

@@ -69,7 +69,9 @@ def test_what_would_run_in_place_of_the_firmware_goes_and_nothing_else(
             assert (on.files / "mine.py").exists()
             assert (on.files / "lib" / "x.py").exists()
             assert (on.files / "settings").read_text() == SETTINGS
-            assert (await on.flash("--check"))[0] == 0
+            async with on.over_tcp() as port:
+                code, said = await flash(port, "--check")
+                assert (code, f"{port}: ESP32" in said) == (0, True), said
 
     asyncio.run(main())
 

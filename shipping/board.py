@@ -254,7 +254,8 @@ class Board:
                 raise TransportError("no prompt")
             port.write(b"\r\x03")
             time.sleep(0.05)
-            said = (said + port.read(port.in_waiting))[-64:]
+            while port.in_waiting:  # of a socket:// never more than 1
+                said = (said + port.read(port.in_waiting))[-64:]
 
     def _ask(self) -> About:
         try:

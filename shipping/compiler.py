@@ -31,10 +31,9 @@ def version() -> str:
 
 def compile_file(source: Path, target: Path, architecture: str) -> None:
     """Writes the .mpy of a .py for one architecture."""
-    try:
-        shown = str(source.relative_to(ROOT))
-    except ValueError:
-        shown = source.name
+    # It is in tracebacks, and in the hash of the file: no name of a temporary folder.
+    ours = source.is_relative_to(ROOT) and not source.is_relative_to(ROOT / "build")
+    shown = str(source.relative_to(ROOT)) if ours else source.name
     options = [f"-march={architecture}", "-msmall-int-bits=31", "-s", shown]
     done = subprocess.run(
         [_compiler(), *options, "-o", str(target), str(source)],
