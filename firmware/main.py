@@ -40,6 +40,7 @@ from metering.meter import Meter
 from provisioning.access_point import AccessPoint
 from provisioning.portal import Portal
 
+_CA = "/ca.der"  # the certificate that the provider's broker is known by
 _QUEUE = const(8)  # measurements; more would be older than a balancer wants them
 _UPLINK_STACK = const(12 * 1024)  # a TLS handshake needs 10 kB
 _METER_LIMIT_MS = const(5_000)  # without a slice: longer than a Wi-Fi scan stops everything
@@ -124,7 +125,7 @@ async def run(log, boots, supervisor):
         ssl=ssl,
         time=time,
         log=log,
-        ca_path="/ca.der",
+        ca_path=_CA,
         backlog=Backlog("/backlog"),
     )
     portal = Portal(
@@ -134,6 +135,11 @@ async def run(log, boots, supervisor):
         settings=settings,
         meter=meter,
         uplink=uplink,
+        info=info,
+        supervisor=supervisor,
+        restart=board.restart,
+        ssl=ssl,
+        ca_path=_CA,
         socket=socket,
         time=time,
     )

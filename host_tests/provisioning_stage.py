@@ -1,14 +1,24 @@
 # The portal on a stage of cardboard, run by CPython and by MicroPython alike:
-#     <interpreter> provisioning_stage.py PORT
+#     <interpreter> provisioning_stage.py PORT FOLDER
 # The link it plays needs half a second for everything; "smultron-och-mjolk" is the right password.
 # Says "ready", then twice a second "heap <bytes in use> <clients>" where the heap can be read.
-import asyncio
 import gc
+
+if hasattr(gc, "threshold"):
+    gc.threshold(4096)  # as main.py
+
+import asyncio
+import json
+import os
 import sys
 import time
 
+import cloud.wire  # noqa: F401 (there anyway: the uplink's)
 from provisioning.routes import Routes
 from provisioning.web import Server
+
+PROVIDER = {"host": "broker.lan", "port": 1883, "tls": False}
+CA = sys.argv[2] + "/ca.der"
 
 
 class Link:
@@ -30,6 +40,13 @@ class Link:
             ("<script>alert('1')</script>", -66, True),
         ] + [("Net " + str(n), -70 - n, True) for n in range(17)]
         self.scans = 0
+        self.rssi = None
+
+    def forget_wifi(self):
+        self.reset()
+
+    def macs(self):
+        return [("Wi-Fi", "3c:8a:1f:5e:2b:40"), ("LAN", "3c:8a:1f:5e:2b:43")]
 
     def try_wifi(self, ssid, password):
         self.trial_ssid = ssid
@@ -58,6 +75,22 @@ class Bag:
             setattr(self, name, value)
 
 
+class Settings(Bag):
+    def update(self, **changes):
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+
+class Uplink:
+    def __init__(self):
+        self.state = "failed: broker.lan <refused>"
+        self.fault = "refused"
+        self.goodbye = None
+
+    def stop(self, reason):
+        self.goodbye = reason
+
+
 class Clock:
     # CPython has no ticks.
     def ticks_ms(self):
@@ -68,7 +101,7 @@ class Clock:
 
 
 async def main(port):
-    settings = Bag(wifi_ssid=None, wifi_password="hemligt-hemligt")
+    settings = Settings(wifi_ssid=None, wifi_password="hemligt-hemligt", provider=dict(PROVIDER))
     measurement = Bag(
         seq=7,
         ts_ms=None,
@@ -83,19 +116,50 @@ async def main(port):
     )
     link = Link(settings)
 
+    uplink = Uplink()
+    restarts = []
+
     async def reset(request):
         link.reset()
+        settings.provider = dict(PROVIDER)
+        uplink.__init__()
+        del restarts[:]
+        if "ca.der" in os.listdir(sys.argv[2]):
+            os.remove(CA)
         return "as new"
+
+    async def told(request):
+        return json.dumps({"provider": settings.provider, "restarts": len(restarts),
+                           "goodbye": uplink.goodbye})  # fmt: skip
+
+    async def fault(request):
+        uplink.fault = request.args["kind"]
+        return "so be it"
 
     routes = Routes(
         link=link,
         identity=Bag(digits="42317", ssid="Amp Guard_42317", pin="K7M3XQ9A"),
         settings=settings,
         meter=Bag(last=measurement),
-        uplink=Bag(state="failed: broker.lan <refused>"),
+        uplink=uplink,
+        info=lambda: {
+            "serial": "AG100042317G",
+            "variant": "home",
+            "range": 100,
+            "firmware": "0.1.0",
+            "image": "ESP32 1.29.0",
+            "boot_count": 3,
+            "reset_cause": "watchdog",
+        },
+        supervisor=Bag(uptime_s=93784),
+        restart=lambda: restarts.append(1),
+        ssl=None,
+        ca_path=CA,
     )
-    routes.app.get("/stage/reset")(reset)
-    server = Server(routes.app, time if hasattr(time, "ticks_ms") else Clock())
+    routes.app.route("/stage/told")(told)
+    routes.app.route("/stage/fault")(fault)
+    routes.app.route("/stage/reset")(reset)
+    server = Server(routes.app, time if hasattr(time, "ticks_ms") else Clock(), routes.let_go)
     server.seconds_per_request = 1
     await server.start(("127.0.0.1", port))
     print("ready")

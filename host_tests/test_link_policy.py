@@ -508,15 +508,47 @@ def test_the_access_point_opens_after_ten_minutes_without_a_network_and_closes_w
     assert not site.point.active
 
 
-def test_the_button_opens_the_access_point_for_five_minutes():
+def test_the_button_opens_the_access_point_for_ten_minutes():
     site = Site(saved=HOME)
     site.watch(400)
     assert not site.point.active
     site.link.open_access_point()
-    site.watch(290)
+    site.watch(590)
     assert site.point.active
     site.watch(20)
     assert not site.point.active
+    site.watch(900)
+    assert not site.point.active
+
+
+def test_a_press_while_the_access_point_is_open_prolongs_it_and_leaves_nothing_behind():
+    site = Site()
+    site.watch(5)
+    site.link.try_wifi(*HOME)
+    site.watch(200)
+    assert site.point.active
+    site.link.open_access_point()
+    site.watch(590)
+    assert site.point.active
+    site.watch(20)
+    assert not site.point.active
+    site.watch(300)
+    assert not site.point.active
+
+
+def test_a_forgotten_network_is_left_for_good_and_the_access_point_opens():
+    site = Site(saved=HOME)
+    site.watch(400)
+    site.link.forget_wifi()
+    site.watch(3)
+    assert site.link.interface is None
+    assert site.link.trial == ("idle", None, None)
+    assert site.link.trial_ssid is None
+    assert site.point.active
+    assert (site.settings.wifi_ssid, site.settings.wifi_password) == (None, "")
+    joins = len(site.radio.joins)
+    site.watch(120)
+    assert len(site.radio.joins) == joins
 
 
 def test_a_cable_is_used_within_two_seconds_and_its_loss_noticed_within_four():

@@ -35,7 +35,7 @@ def test_a_closed_access_point_leaves_nothing_of_the_portal_behind(
     lines = [json.loads(line) for line in run_vm(LIFE).splitlines()]
     before, word = lines[0]
     (once, up), *again = lines[1:]
-    assert up - before < 36_000 * word / 4, "the portal, Microdot included"
+    assert up - before < 30_000 * word / 4, "the portal, Microdot included"
     # Names stay interned for ever, but only once.
     assert once - before < 10_000 * word / 4
     assert all(abs(after - once) < 1_000 for after, _ in again)

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shipping.compiler import ROOT, compile_file, version
+from shipping.whittling import MICRODOT_UNUSED, whittled
 
 FIRMWARE = ROOT / "firmware"
 BUILD = ROOT / "build"
@@ -32,6 +33,7 @@ class Piece:
     name: str
     source: Path
     compiled: bool
+    omitted: tuple[str, ...] = ()  # names in the source that are left out, see whittling.py
 
 
 def pieces(firmware: Path = FIRMWARE) -> Iterator[Piece]:
@@ -47,7 +49,8 @@ def pieces(firmware: Path = FIRMWARE) -> Iterator[Piece]:
             yield Piece(name, source, False)
     spec = find_spec("microdot")
     if spec and spec.origin:
-        yield Piece("lib/microdot.mpy", Path(spec.origin).with_name("microdot.py"), True)
+        source = Path(spec.origin).with_name("microdot.py")
+        yield Piece("lib/microdot.mpy", source, True, MICRODOT_UNUSED)
 
 
 def compiled(architecture: str, firmware: Path = FIRMWARE) -> dict[str, bytes]:
@@ -62,7 +65,7 @@ def store(parts: list[Piece], architecture: str, kind: str, more: str = "") -> P
     not there. Safe when several processes ask at the same time. `more` is part of its key."""
     digest = hashlib.sha256(repr((architecture, version(), more)).encode())
     for part in parts:
-        digest.update(repr((part.name, part.compiled)).encode())
+        digest.update(repr((part.name, part.compiled, part.omitted)).encode())
         digest.update(hashlib.sha256(part.source.read_bytes()).digest())
     folder = BUILD / f"{kind}-{architecture}-{digest.hexdigest()[:16]}"
     if folder.is_dir():
@@ -73,7 +76,12 @@ def store(parts: list[Piece], architecture: str, kind: str, more: str = "") -> P
         for part in parts:
             path = work / part.name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if part.compiled:
+            if part.omitted:
+                less = path.with_name(part.source.name)
+                less.write_text(whittled(part.source.read_text(), part.omitted))
+                compile_file(less, path, architecture)
+                less.unlink()
+            elif part.compiled:
                 compile_file(part.source, path, architecture)
             else:
                 shutil.copyfile(part.source, path)

@@ -48,6 +48,7 @@ class Uplink:
     ):
         self.state = "off"
         self.alive_ms = time.ticks_ms()
+        self.fault = None  # the kind (cloud.wire's) of the last failure; the page has words for it
         self.crash = None
         self.published = 0  # measurements handed to the broker
         self.connections = 0
@@ -144,6 +145,7 @@ class Uplink:
         if client is not None:
             client.close()
         self._collect(keep=True)
+        self.fault = kind
         took_ms = self._time.ticks_diff(self._time.ticks_ms(), started)
         if client is not None:
             if took_ms > _HELD_MS:

@@ -33,6 +33,7 @@ _TRIAL_ATTEMPTS = const(2)  # one failed handshake may be a bad moment, two are 
 
 _ACCESS_POINT_AFTER_MS = const(600_000)  # without any working network
 _ACCESS_POINT_STAYS_MS = const(300_000)  # after the device is online
+_ACCESS_POINT_ASKED_MS = const(600_000)  # once somebody has pressed the button
 _ACCESS_POINT_RETRY_MS = const(10_000)
 
 _CAP_MS = const(1 << 28)  # elapsed times stop counting here: three days
@@ -76,6 +77,7 @@ class Link:
         self._online_ms = 0
         self._welcome = True  # a device without credentials opens its access point at start
         self._asked_for_access_point = False
+        self._stays_ms = _ACCESS_POINT_STAYS_MS
         self._asked_for_scan = False
         self._access_point_rest_ms = 0
 
@@ -117,10 +119,28 @@ class Link:
         self._rest_ms = _TRIAL_DELAY_MS
         self._trial_begun = False
 
+    def forget_wifi(self):
+        """Forgets network and password; the access point opens. OSError: the flash is full."""
+        self._settings.update(wifi_ssid=None, wifi_password="")
+        self._candidate = ()
+        self._trial = "idle"
+        self._trial_reason = self._trial_ssid = self._why = None
+        self._station.leave()
+        self.open_access_point()
+        self._say("info", "Wi-Fi is forgotten")
+
+    def macs(self):
+        """(name, MAC as text) of each interface."""
+        found = [("Wi-Fi", self._station.mac)]
+        if self._lan is not None:
+            found.append(("LAN", self._lan.config("mac")))
+        return [(name, ":".join("%02x" % byte for byte in mac)) for name, mac in found]
+
     def open_access_point(self):
-        """For the button: opens it at the next step, for at least five minutes."""
+        """For the button: opens it at the next step; from now on it stays ten minutes."""
         self._asked_for_access_point = True
         self._online_ms = 0
+        self._stays_ms = _ACCESS_POINT_ASKED_MS
 
     def request_scan(self):
         """A new scan at the next step. It stops everything else, the meter too, for 2 to 3 s."""
@@ -291,8 +311,10 @@ class Link:
         if point is None:
             return
         if point.active:
-            if online and not self._candidate and self._online_ms >= _ACCESS_POINT_STAYS_MS:
+            self._asked_for_access_point = False
+            if online and not self._candidate and self._online_ms >= self._stays_ms:
                 point.close()
+                self._stays_ms = _ACCESS_POINT_STAYS_MS
                 self._say("info", "access point closed")
             return
         self._access_point_rest_ms -= min(passed, self._access_point_rest_ms)

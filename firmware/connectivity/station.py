@@ -82,6 +82,10 @@ class Station:
         self.ip = None
         self.rssi = None
 
+    @property
+    def mac(self):
+        return self._nic.config("mac")
+
     def start(self):
         self._nic.active(True)
         # Power save delays answers by 100 ms and more, and can hang an ADC conversion.

@@ -13,13 +13,13 @@ from provisioning.access_point import ADDRESS
 
 _LOOK_S = 0.5
 _LOADED = ("microdot",) + tuple(
-    "provisioning." + name for name in ("dns", "form", "rendering", "routes", "web")
+    "provisioning." + name for name in ("dns", "rendering", "routes", "web")
 )
 
 
 class Portal:
     def __init__(self, *, access_point, socket, time, **parts):
-        """`parts` go to routes.Routes: link, identity, settings, meter, uplink."""
+        """`parts` go to routes.Routes."""
         self._access_point = access_point
         self._socket = socket
         self._time = time
@@ -42,7 +42,8 @@ class Portal:
         from provisioning import dns, routes, web  # noqa: PLC0415 (see above)
 
         socket = self._socket
-        server = web.Server(routes.Routes(**self._parts).app, self._time)
+        site = routes.Routes(**self._parts)
+        server = web.Server(site.app, self._time, site.let_go)
         names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         answering = None
         try:

@@ -8,7 +8,6 @@ an SSID may hold any 32 bytes an attacker likes.
 LANGUAGES = ("en", "fr", "sv", "de")
 
 _NAMES = ("English", "Français", "Svenska", "Deutsch")
-_SHOWN = 6  # networks that are listed at once; the others are one tap away
 
 
 class Words:
@@ -101,59 +100,29 @@ def languages(current):
             yield '<a href="?lang=%s" lang="%s">%s</a>' % (language, language, name)
 
 
-def network_rows(networks, picked, words):
-    """The list to choose from: (ssid, rssi, secured) as radio buttons, strongest first."""
-    if not networks:
-        yield "<label><span>%s</span></label>" % words["none"]
-        return
-    more = words["more"]
-    signal = words["signal"]
-    kinds = (words["unlocked"], words["locked"])
-    for at, (ssid, rssi, secured) in enumerate(networks):
-        if at == _SHOWN:
-            yield "<details><summary>%s (%d)</summary>" % (more, len(networks) - _SHOWN)
-        name = escape(ssid)
-        bars = 4 if rssi >= -55 else 3 if rssi >= -67 else 2 if rssi >= -78 else 1
-        yield (
-            '<label><input type="radio" name="pick" value="%s"%s><span>%s</span>%s'
-            '<svg role="img" aria-label="%s, %s"><use href="#s%d"/></svg></label>\n'
-            % (
-                name,
-                " checked" if ssid == picked else "",
-                name,
-                '<svg aria-hidden="true"><use href="#k"/></svg>' if secured else "",
-                signal % bars,
-                kinds[secured],
-                bars,
-            )
-        )
-    if len(networks) > _SHOWN:
-        yield "</details>"
+def note(kind, title, text):
+    return '<div class="note %s" role="status"><p>%s</p><p>%s</p></div>' % (kind, title, text)
 
 
-def phases(measurement, words):
-    """One card per phase: current, voltage, power, direction. A dash where nothing is known."""
-    flows = (words["flow_in"], words["flow_out"], words["flow_none"])
-    for at in range(3):
-        current = voltage = power = None
-        if measurement is not None:
-            current = measurement.i_ma[at]
-            voltage = measurement.u_mv[at]
-            power = measurement.p_mw[at]
-        flow = 2 if power is None or abs(power) < 5000 else power < 0
-        yield (
-            '<section class="card phase"><h2>L%d</h2><div class="amps" id="i%d">%s</div>'
-            '<div><b id="p%d">%s</b><br><span id="u%d">%s</span></div>'
-            '<p id="d%d">%s</p></section>\n'
-            % (
-                at + 1,
-                at,
-                "–" if current is None else "%d.%d A" % divmod((current + 50) // 100, 10),
-                at,
-                "–" if power is None else "%d W" % ((abs(power) + 500) // 1000),
-                at,
-                "–" if voltage is None else "%d V" % ((voltage + 500) // 1000),
-                at,
-                flows[flow],
-            )
-        )
+def state(kind, sign, title, text):
+    """The big answer of a page: a ring with a sign, a heading, a paragraph."""
+    return (
+        '<section class="card state" role="status"><div class="ring %s">%s</div>'
+        "<h1>%s</h1><p>%s</p></section>" % (kind, sign, title, text)
+    )
+
+
+def follow(seconds, path):
+    """Leads on to `path` where there is no script that would."""
+    return '<noscript><meta http-equiv="refresh" content="%d;url=%s"></noscript>' % (seconds, path)
+
+
+def cloud_note(words, kind, fault):
+    """Why the load balancer does not answer, and what to do. `kind` is cloud.wire's."""
+    if kind not in ("dns", "refused", "silent", "tls", "rejected", "policy"):
+        kind = "other"
+    return note(
+        "warn",
+        words["cloud_" + kind],
+        words["cloud_" + kind + "_help"] + " <small>(%s)</small>" % escape(fault),
+    )

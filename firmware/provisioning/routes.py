@@ -4,270 +4,187 @@ GET  /             the form            POST /connect    ssid, password: answers,
 GET  /status       what came of it     GET  /status.json
 GET  /wiring       live values         GET  /live.json
 POST /scan         search again        GET  /scan.json
+GET  /details      what this device is POST /restart    POST /forget
+GET  /provider     where values go     POST /provider   POST /ca
 Any other path or host, the probes of phones included: 302 to the form.
+
+What is asked for every second is answered here. A page is a module of its own, page_*.py, loaded
+when asked for and let go with the last connection: its code costs heap only while somebody waits.
 """
 
+import gc
 import json
+import sys
 
 from microdot import Microdot, Response
 
 from cloud.protocol import measurement_payload
-from provisioning import form, rendering
+from provisioning import rendering
 from provisioning.access_point import ADDRESS
 
 HOME = "http://" + ADDRESS + "/"
 
+_GET = "GET"
+_POST = "POST"
+_PAGES = {
+    _GET: {"": "form", "status": "status", "wiring": "wiring", "details": "details",
+           "provider": "provider"},
+    _POST: {"connect": "form", "scan": "form", "restart": "details", "forget": "details",
+            "provider": "provider", "ca": "provider"},
+}  # fmt: skip
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
     "img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden"}
-_FOLLOW = '<noscript><meta http-equiv="refresh" content="%d;url=%s"></noscript>'
-_RING = '<div class="ring %s">%s</div>'
+_REASONS = {200: "OK", 302: "Found", 303: "See Other", 400: "Bad Request", 403: "Forbidden",
+            405: "Method Not Allowed"}  # fmt: skip
+_UNSTORED = "no-store"
 
 
 class Routes:
-    """`app` is the Microdot app."""
+    """`app` is the Microdot app. `parts` are the attributes that the pages use: link, identity,
+    settings, meter, uplink, info, supervisor, restart, ssl, ca_path."""
 
-    def __init__(self, *, link, identity, settings, meter, uplink, folder=None):
-        self._link = link
-        self._identity = identity
-        self._settings = settings
-        self._meter = meter
-        self._uplink = uplink
+    def __init__(self, *, folder=None, **parts):
+        for name, part in parts.items():
+            setattr(self, name, part)
         self._folder = folder or __file__.rpartition("/")[0] + "/"
         self._said = (None, None, None)  # language, reason, its words
+        self._loaded = {}  # pages under way
+        # Two routes and a table: each route holds a compiled expression.
         self.app = app = Microdot()
-        app.before_request(self._lead_home)
+        app.route("/")(self._answer)
+        app.route("/<name>", (_GET, _POST))(self._answer)
         app.errorhandler(404)(self._elsewhere)
-        app.get("/")(self._form)
-        app.post("/connect")(self._connect)
-        app.get("/status")(self._status)
-        app.get("/status.json")(self._status_json)
-        app.get("/wiring")(self._wiring)
-        app.get("/live.json")(self._live_json)
-        app.post("/scan")(self._scan)
-        app.get("/scan.json")(self._scan_json)
-        app.get("/portal.js")(self._script)
-        # A reload after a submit, a bookmark: nothing to see there.
-        app.get("/connect")(self._elsewhere)
-        app.get("/scan")(self._elsewhere)
 
-    async def _lead_home(self, request):
-        name, colon, port = request.headers.get("Host", ADDRESS).partition(":")
+    async def _answer(self, request, name=""):
+        host, colon, port = request.headers.get("Host", ADDRESS).partition(":")
         # A simulated board's portal stands on a port of the loopback interface.
-        if name in (ADDRESS, "127.0.0.1", "localhost") and (not colon or port.isdigit()):
-            return None
-        return await self._elsewhere(request)
+        if host not in (ADDRESS, "127.0.0.1", "localhost") or (colon and not port.isdigit()):
+            return self._elsewhere(request)
+        method = _POST if request.method == _POST else _GET
+        if method == _GET:
+            if name == "status.json":
+                return self._status_json(request)
+            if name == "live.json":
+                return self._live_json()
+            if name == "scan.json":
+                return _json(json.dumps([
+                    {"ssid": ssid, "rssi": rssi, "secured": secured}
+                    for ssid, rssi, secured in self.link.scan_results
+                ]))  # fmt: skip
+            if name == "portal.js":
+                return self.stream("application/javascript", "portal.js")
+        page = _PAGES[method].get(name)
+        if page:
+            if page not in self._loaded:
+                self._loaded[page] = _load(page)
+            return self._loaded[page](self, request, name)
+        if method == _POST and (name in _PAGES[_GET] or "." in name):
+            return answer("", 405)
+        return self._elsewhere(request)
 
-    async def _elsewhere(self, request):
+    def let_go(self):
+        """Nobody waits for a page."""
+        self._loaded.clear()
+
+    def _elsewhere(self, request):
         # What makes phones open the portal: their probe is answered, but not as they expect.
-        headers = {"Location": HOME, "Cache-Control": "no-store"}
-        return Response("Amp Guard: " + HOME + "\n", 302, headers, "Found")
+        return answer("Amp Guard: " + HOME + "\n", 302, {"Location": HOME})
 
-    # JSON
-
-    async def _status_json(self, request):
-        state, reason, ip = self._link.trial
+    def _status_json(self, request):
+        state, reason, ip = self.link.trial
         if reason:
-            language = self._language(request)
+            language = self.language(request)
             if self._said[:2] != (language, reason):
-                words = rendering.Words(self._folder, language)
+                words = self.words(request)
                 self._said = (language, reason, words[reason])
                 words.close()
             reason = self._said[2]
         return _json(
-            json.dumps({"state": state, "reason": reason, "ip": ip, "cloud": self._uplink.state})
+            json.dumps({"state": state, "reason": reason, "ip": ip, "cloud": self.uplink.state})
         )
 
-    async def _scan_json(self, request):
-        return _json(
-            json.dumps(
-                [
-                    {"ssid": ssid, "rssi": rssi, "secured": secured}
-                    for ssid, rssi, secured in self._link.scan_results
-                ]
-            )
-        )
-
-    async def _live_json(self, request):
-        measurement = self._meter.last
+    def _live_json(self):
+        measurement = self.meter.last
         payload = measurement_payload(measurement) if measurement else "null"
         return _json('{"measurement": %s, "findings": []}' % payload)
 
-    # Pages
+    # For the pages
 
-    async def _form(self, request):
-        return self._form_page(request)
-
-    async def _connect(self, request):
-        if not _from_own_page(request):
-            return self._form_page(request, 403, "err_origin")
-        try:
-            ssid, password, agreed = form.chosen(request.form or {})
-        except ValueError:  # percent signs that encode nothing, or no UTF-8
-            return self._form_page(request, 400, "err_form")
-        secured = None
-        for network in self._link.scan_results:
-            if network[0] == ssid:
-                secured = network[2]
-        complaint = form.complaint(ssid, password, secured, agreed)
-        if complaint:
-            return self._form_page(request, 400, complaint, ssid)
-        self._link.try_wifi(ssid, password)
-        return await self._status(request)
-
-    def _form_page(self, request, status=200, complaint=None, ssid=None):
-        link = self._link
-        words = self._words(request)
-        picked = (link.trial_ssid if ssid is None else ssid) or ""
-        listed = any(network[0] == picked for network in link.scan_results)
-        values = {
-            "page": "form",
-            "refresh": "",
-            "notes": self._notes(words, complaint),
-            "rows": rendering.network_rows(link.scan_results, picked, words),
-            "typing": " open" if picked and not listed else "",
-            "typed": "" if listed else rendering.escape(picked),
-        }
-        return self._page(request, "form", words, values, status)
-
-    def _notes(self, words, complaint):
-        state, reason, ip = self._link.trial
-        kind, title, text = "good", "", ""
-        if complaint:
-            kind, title = "bad", words[complaint]
-            if complaint == "open_warning":
-                kind = "warn"
-                text = (
-                    '<label><input type="checkbox" name="open" value="yes">%s</label>'
-                    % (words["open_agree"])
-                )
-        elif state == "failed":
-            kind, title, text = "bad", words[reason], words[reason + "_help"]
-        elif self._link.interface == "lan":
-            title, text = words["on_lan"], words["on_lan_hint"]
-        elif self._link.interface:
-            title, text = self._on_wifi(words), words["address"] % ip
-        elif state == "connecting":
-            title = words["trying"] % self._tried()
-            kind, text = "warn", words[reason] if reason else ""
-        if not title:
-            yield "<p>%s</p>" % words["intro"]
-        else:
-            yield '<div class="note %s" role="status"><p>%s</p><p>%s</p></div>' % (
-                kind,
-                title,
-                text,
-            )
-
-    async def _status(self, request):
-        link = self._link
-        words = self._words(request)
-        state = link.trial[0]
-        cloud, _, fault = self._uplink.state.partition(":")
-        settled = state in ("failed", "idle") or (state == "online" and cloud == "online")
-        values = {
-            "page": "status",
-            "state": state + " " + cloud,
-            "refresh": "" if settled else _FOLLOW % (2, "/status"),
-            "outcome": self._outcome(words, cloud, fault.strip()),
-        }
-        return self._page(request, "status", words, values)
-
-    def _outcome(self, words, cloud, fault):
-        state, reason, ip = self._link.trial
-        ring, to, go = ("warn", "?"), "/", "connect"
-        if state == "connecting":
-            ring, to = ("wait", ""), ""
-            title = words["connecting"] % self._tried()
-            text = words["connecting_hint"] % self._identity.ssid
-        elif state == "failed":
-            ring, go = ("bad", "!"), "again"
-            title, text = words[reason], words[reason + "_help"]
-        elif state == "online":
-            ring, to, go = ("good", "✓"), "/wiring", "see_wiring"
-            title = words["on_lan"] if self._link.interface == "lan" else self._on_wifi(words)
-            text = words["address"] % ip
-            if cloud == "failed":
-                text += '</p><div class="note warn"><p>%s</p><p>%s</p></div><p>' % (
-                    words["cloud_failed"] % rendering.escape(fault),
-                    words["cloud_help"],
-                )
-            elif cloud != "off":
-                text += "</p><p>" + words["cloud_" + cloud]
-        else:
-            title, text = words["idle"], words["idle_hint"]
-        yield '<section class="card state" role="status">' + _RING % ring
-        yield "<h1>%s</h1><p>%s</p></section>" % (title, text)
-        if to:
-            yield '<a class="go" href="%s">%s</a>' % (to, words[go])
-
-    async def _scan(self, request):
-        if not _from_own_page(request):
-            return self._form_page(request, 403, "err_origin")
-        self._link.request_scan()
-        words = self._words(request)
-        values = {
-            "page": "scan",
-            "refresh": '<meta http-equiv="refresh" content="5;url=/">',
-            "outcome": '<section class="card state" role="status">%s<h1>%s</h1><p>%s</p></section>'
-            % (_RING % ("wait", ""), words["searching"], words["searching_hint"]),
-        }
-        return self._page(request, "status", words, values)
-
-    async def _wiring(self, request):
-        words = self._words(request)
-        measurement = self._meter.last
-        values = {
-            "page": "wiring",
-            "refresh": _FOLLOW % (3, "/wiring"),
-            "phases": rendering.phases(measurement, words),
-            "stale": " hidden" if measurement else "",
-        }
-        return self._page(request, "wiring", words, values)
-
-    async def _script(self, request):
-        headers = {"Content-Type": "application/javascript", "Cache-Control": "max-age=300"}
-        lines = rendering.lines(self._folder + "pages/portal.js")
-        return Response(lines, headers=headers, reason="OK")
-
-    def _page(self, request, name, words, values, status=200):
-        language = self._language(request)
-        here = "at_wiring" if name == "wiring" else "at_wifi"
-        for key in ("state", "at_wifi", "at_wiring"):
+    def page(self, request, name, words, values, status=200, *, here="wifi"):
+        """The Response that streams pages/<name>.html with `values` and `words` filled in."""
+        language = self.language(request)
+        for key in ("state", "refresh", "at_wifi", "at_wiring", "at_details"):
             values.setdefault(key, "")
-        values[here] = ' aria-current="page"'
+        values.setdefault("page", name)
+        values["at_" + here] = ' aria-current="page"'
         values["lang"] = language
-        values["digits"] = self._identity.digits
+        values["digits"] = self.identity.digits
         values["languages"] = rendering.languages(language)
         headers = {
             "Content-Type": "text/html; charset=utf-8",
             "Content-Security-Policy": _POLICY,
-            "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
         }
         if _chosen_language(request):
             headers["Set-Cookie"] = "lang=%s; Path=/; SameSite=Lax" % language
         body = rendering.page(self._folder, ("top", name, "bottom"), words, values)
-        return Response(body, status, headers, _REASONS[status])
+        return answer(body, status, headers)
 
-    # What they are made of
+    def stream(self, kind, name):
+        headers = {"Content-Type": kind, "Cache-Control": "max-age=300"}
+        return answer(rendering.lines(self._folder + "pages/" + name), 200, headers)
 
-    def _words(self, request):
-        return rendering.Words(self._folder, self._language(request))
+    def words(self, request):
+        return rendering.Words(self._folder, self.language(request))
 
-    def _language(self, request):
+    def language(self, request):
         get = request.headers.get
         return _chosen_language(request) or rendering.language_of(
             get("Cookie", ""), get("Accept-Language", "")
         )
 
-    def _on_wifi(self, words):
-        return words["on_wifi"] % rendering.escape(self._settings.wifi_ssid or "")
+    def on_wifi(self, words):
+        return words["on_wifi"] % rendering.escape(self.settings.wifi_ssid or "")
 
-    def _tried(self):
-        return rendering.escape(self._link.trial_ssid or "")
+    def tried(self):
+        return rendering.escape(self.link.trial_ssid or "")
+
+
+def answer(body, status, headers=None):
+    """A Response; nothing of the portal is kept by a phone unless `headers` allow it."""
+    headers = headers or {}
+    headers.setdefault("Cache-Control", _UNSTORED)
+    return Response(body, status, headers, _REASONS[status])
+
+
+def from_own_page(request):
+    """May this post change something? Only from the page's own origin, or from a client that
+    names none at all.
+
+    Browsers always name the origin of a form they post, so another site can't get past this;
+    "null" is what a site sends that hides behind a sandbox.
+    """
+    get = request.headers.get
+    own = "http://" + get("Host", ADDRESS)
+    origin = get("Origin", "")
+    referer = get("Referer", "")
+    if origin:
+        return origin == own
+    return not referer or referer.startswith(own + "/")
+
+
+def _load(page):
+    """The function answer(site, request, name) of page_<page>.py; nobody else keeps it."""
+    name = "page_" + page
+    gc.collect()  # or the code would fill the last large gaps
+    module = __import__("provisioning." + name, None, None, ("answer",))
+    sys.modules.pop("provisioning." + name)
+    package = sys.modules["provisioning"]
+    if hasattr(package, name):
+        delattr(package, name)
+    return module.answer
 
 
 def _chosen_language(request):
@@ -275,11 +192,5 @@ def _chosen_language(request):
     return by_hand if by_hand in rendering.LANGUAGES else None
 
 
-def _from_own_page(request):
-    get = request.headers.get
-    return form.from_own_page(get("Host", ADDRESS), get("Origin", ""), get("Referer", ""))
-
-
 def _json(text):
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return Response(text, headers=headers, reason="OK")
+    return answer(text, 200, {"Content-Type": "application/json"})

@@ -6,10 +6,8 @@ at 115200 baud stops the meter for two mains cycles).
 """
 
 import asyncio
-import gc
 
-import microdot
-from microdot import Microdot, Request, Response
+from microdot import Request, Response
 from micropython import const
 
 # What is used of a request's headers, under the names that Microdot looks for.
@@ -22,22 +20,9 @@ _KEPT = (
     "Content-Type",
     "Content-Length",
 )
+_LONGEST_PATH = const(20)
 _PIECE = const(512)  # bytes read at a time
 _PACKET = const(1440)  # bytes written at a time: a full TCP segment of lwIP
-
-
-# What of Microdot is never called here; where the heap is small it goes again.
-_UNUSED = (
-    (microdot, "AsyncBytesIO urlencode abort redirect send_file"),
-    (Microdot, "start_server run shutdown handle_request mount abort put patch delete query"),
-    (Microdot, "after_request after_error_request"),
-    (Request, "create _safe_readline json files stream after_request"),
-    (Response, "write complete body_iter set_cookie delete_cookie redirect send_file"),
-)
-if hasattr(gc, "mem_free"):
-    for _owner, _names in _UNUSED:
-        for _name in _names.split():
-            setattr(_owner, _name, None)  # deleted, the slot would still hold the function
 
 
 class Refused(Exception):
@@ -49,11 +34,14 @@ class Server:
     max_line = 512
     max_head = 4096
 
-    #: Bytes of a request's body.
+    #: Bytes of a request's body, and of the one that brings a file.
     max_body = 1024
+    max_upload = 4096
+    upload = "/ca"
 
-    #: Requests served at a time, each a few kB of heap; further ones wait for their turn.
-    max_serving = 2
+    #: Answers made at a time: one page takes up to 8 kB of heap. Others wait for their turn, at
+    #: most this long without a packet under way: a phone may leave in the middle of a page.
+    seconds_per_packet = 3
 
     #: Connections open at a time; the board has ten sockets in all. One more makes the
     #: oldest of those leave that have not asked for anything yet (browsers open spare ones).
@@ -62,13 +50,16 @@ class Server:
     #: From the connection to the last byte of the answer.
     seconds_per_request = 10
 
-    def __init__(self, app, time):
+    def __init__(self, app, time, idle=None):
+        """`idle()` is called when the last connection has ended."""
         self._app = app
+        self._idle = idle
         self._time = time
         # Made now: later the heap may have no piece of this size left.
-        self._buffers = [bytearray(_PACKET) for _ in range(self.max_serving)]
+        self._buffer = bytearray(_PACKET)
+        self._answering = None  # the connection that has the buffer
         self.connections = []
-        Request.max_body_length = Request.max_content_length = self.max_body
+        Request.max_body_length = Request.max_content_length = self.max_upload
 
     async def start(self, address):
         self._server = await asyncio.start_server(self._connected, address[0], address[1])
@@ -81,10 +72,15 @@ class Server:
 
     def expire(self):
         """Ends what took too long; to be called about once a second."""
-        now = self._time.ticks_ms()
         for connection in self.connections:
-            if self._time.ticks_diff(now, connection.began) > self.seconds_per_request * 1000:
+            if self._since(connection.began) > self.seconds_per_request * 1000:
                 connection.task.cancel()
+        stuck = self._answering
+        if stuck and self._since(stuck.moved) > self.seconds_per_packet * 1000:
+            stuck.task.cancel()
+
+    def _since(self, ticks):
+        return self._time.ticks_diff(self._time.ticks_ms(), ticks)
 
     async def _connected(self, reader, writer):
         connection = _Connection(asyncio.current_task(), self._time.ticks_ms())
@@ -97,6 +93,8 @@ class Server:
         finally:
             if connection in self.connections:
                 self.connections.remove(connection)
+            if self._idle and not self.connections:
+                self._idle()
             try:
                 writer.close()
                 await writer.wait_closed()
@@ -114,20 +112,22 @@ class Server:
     async def _converse(self, connection, reader, writer):
         data = await reader.read(_PIECE)
         connection.asked = True
-        while not self._buffers:
-            await asyncio.sleep(0.05)
-        buffer = self._buffers.pop()
+        request = answer = None
         try:
-            out = _Writer(writer, buffer)
-            try:
-                request = await self._receive(data, reader)
-            except Refused as refusal:
-                answer = Response("", refusal.args[0], reason=refusal.args[1])
-            else:
+            request = await self._receive(data, reader)
+        except Refused as refusal:
+            answer = Response("", refusal.args[0], reason=refusal.args[1])
+        del data
+        while self._answering:
+            await asyncio.sleep(0.02)
+        self._answering = connection
+        try:
+            connection.moved = self._time.ticks_ms()
+            if request:
                 answer = await self._app.dispatch_request(request)
-            await _send(out, answer)
+            await _send(_Writer(writer, self._buffer, connection, self._time), answer)
         finally:
-            self._buffers.append(buffer)
+            self._answering = None
 
     async def _receive(self, data, reader):
         """Reads and checks one request, a line at a time: there may be no piece of the heap left
@@ -155,19 +155,33 @@ class Server:
         length = headers.get("Content-Length", "0")
         if not length.isdigit():
             raise _bad()
-        if len(length) > 6 or int(length) > self.max_body:
-            raise Refused(413, "Payload Too Large")
-        length = int(length)
-        body = data[2:]
-        while len(body) < length:
-            body += await _more(reader)
-        return Request(self._app, None, first[0], first[1], "1.0", headers, body=body[:length])
+        room = self.max_upload if first[1] == self.upload else self.max_body
+        if len(length) > 6 or int(length) > room:
+            if len(length) > 6 or room == self.max_body:
+                raise Refused(413, "Payload Too Large")
+            # The wrong file was picked. A browser shows no answer before it has sent everything.
+            left = int(length) - len(data) + 2
+            while left > 0:
+                left -= len(await _more(reader))
+            length = headers["Content-Length"] = "0"
+        body = bytearray(int(length))
+        data = data[2 : 2 + len(body)]
+        have = 0
+        while True:
+            body[have : have + len(data)] = data
+            have += len(data)
+            if have == len(body):
+                break
+            data = (await _more(reader))[: len(body) - have]
+        if room == self.max_body:
+            body = bytes(body)  # a form, which Microdot takes apart
+        return Request(self._app, None, first[0], first[1], "1.0", headers, body=body)
 
 
 class _Connection:
     def __init__(self, task, began):
         self.task = task
-        self.began = began
+        self.began = self.moved = began
         self.asked = False
 
 
@@ -175,8 +189,10 @@ class _Writer:
     """Collects small writes in a buffer: each of its own would be a packet, and would wait a mains
     cycle for its turn."""
 
-    def __init__(self, writer, buffer):
+    def __init__(self, writer, buffer, connection, time):
         self._writer = writer
+        self._connection = connection
+        self._time = time
         self._buffer = memoryview(buffer)
         self._used = 0
 
@@ -194,6 +210,7 @@ class _Writer:
         self._writer.write(self._buffer[: self._used])
         self._used = 0
         await self._writer.drain()
+        self._connection.moved = self._time.ticks_ms()
 
 
 async def _send(out, answer):
@@ -255,11 +272,15 @@ def _header(line, headers):
 
 
 def _plain(target):
-    """The target; without its query if that holds more than names and values of ours.
+    """The target; another one if no page of ours can have its path, without its query if that
+    holds more than names and values of ours.
 
-    Probes of phones carry all kinds of queries, and Microdot's decoder raises on some.
+    Probes of phones carry all kinds of both; Microdot's decoder raises on some queries, and its
+    regular expressions would follow a long path deep into the stack.
     """
     path, _, query = target.partition("?")
+    if len(path) > _LONGEST_PATH:
+        return "/elsewhere"
     for letter in query:
         if not (letter.isalpha() or letter.isdigit() or letter in "=&_-"):
             return path
