@@ -14,7 +14,6 @@ import base64
 import binascii
 import contextlib
 import errno
-import io
 import os
 import re
 import struct
@@ -26,11 +25,15 @@ from pathlib import Path
 from typing import Any
 
 import serial
+from mpremote import transport_serial
 from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
 from shipping.compiler import architecture
+
+# mpremote prints what it did not expect. Not redirected: several boards may be flashed at a time.
+vars(transport_serial)["print"] = lambda *_: None
 
 CHIPS = ("ESP32",)  # whose pins firmware/board.py knows
 OLDEST, NEWEST = (1, 23), (1, 29)  # images that the firmware is made for
@@ -231,8 +234,7 @@ class Board:
         while True:
             try:
                 self._stop_program(deadline)
-                with contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it got
-                    self._transport.enter_raw_repl(soft_resets > 0, timeout_overall=5)
+                self._transport.enter_raw_repl(soft_resets > 0, timeout_overall=5)
                 return
             except TransportError as error:
                 soft_resets -= 1
