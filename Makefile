@@ -17,7 +17,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml tools/setup.py
 	@python3 tools/setup.py
-	@touch $@
+	@touch -c $@
 
 sim: $(READY)
 	@$(PY) tools/simulate.py $(ARGS)

@@ -5,6 +5,7 @@ Everything comes from the configured package index; nothing is needed from it af
 """
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+READY = VENV / ".ready"
+
+
+class SetupError(Exception):
+    """What could not be installed, and what may help."""
 
 
 def main() -> None:
@@ -22,16 +28,40 @@ def main() -> None:
         sys.exit(f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     import tomllib  # noqa: PLC0415 - after the version check, which older Pythons must reach
 
-    config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ampguard"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = wanted_packages(project)
+    ready = READY.read_text() if READY.exists() else ""
+    if ready != wanted:
+        try:
+            fill(project["tool"]["ampguard"])
+        except SetupError as e:
+            if not ready:
+                sys.exit(f"setup: {e}")
+            step(f"{e}; going on with what an earlier set-up installed")
+            return
+    READY.write_text(wanted)
+
+
+def wanted_packages(project: dict) -> str:
+    """What .venv holds depends on these parts of pyproject.toml alone, not on a linter's rules."""
+    parts = [project[part] for part in ("build-system", "project")]
+    parts += [project["tool"][part] for part in ("ampguard", "setuptools")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def fill(config: dict) -> None:
+    """SetupError if something can't be had; what was there before is still there then."""
     if not PYTHON.exists():
         step("making .venv")
         run([sys.executable, "-m", "venv", str(VENV)], "is Python's venv module installed?")
     step("installing the host's packages (a minute or two, once)")
     pip("-e", f"{ROOT}[dev]")
     step("installing the type stubs of the board's modules")
-    typings = VENV / "typings"
+    typings, fresh = VENV / "typings", VENV / "typings.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    pip("--target", str(fresh), config["typings"])
     shutil.rmtree(typings, ignore_errors=True)
-    pip("--target", str(typings), config["typings"])
+    fresh.rename(typings)
     step("fetching umqtt.simple for the host's VM")
     fetch_umqtt(**config["umqtt"])
     step("done")
@@ -45,7 +75,7 @@ def fetch_umqtt(requirement: str, sha256: str) -> None:
         (sdist,) = Path(folder).glob("*.tar.gz")
         found = hashlib.sha256(sdist.read_bytes()).hexdigest()
         if found != sha256:
-            sys.exit(f"setup: {sdist.name} has SHA-256 {found}, expected {sha256}; not used")
+            raise SetupError(f"{sdist.name} has SHA-256 {found}, expected {sha256}; not used")
         with tarfile.open(sdist) as archive:
             (member,) = (m for m in archive.getmembers() if m.name.endswith("umqtt/simple.py"))
             source = archive.extractfile(member)
@@ -63,7 +93,7 @@ def pip(*arguments: str) -> None:
 def run(command: list[str], hint: str, quiet: bool = False) -> None:
     done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL if quiet else None)
     if done.returncode:
-        sys.exit(f"setup: `{' '.join(command)}` failed; {hint}")
+        raise SetupError(f"`{' '.join(command)}` failed; {hint}")
 
 
 def step(words: str) -> None:
