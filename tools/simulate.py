@@ -239,7 +239,11 @@ class Simulation:
             1 if fault else 0,
             fault
             or self.verdict.summary(now)
-            + (f"; heap peak {heap['peak']} of {heap['total']} bytes" if heap else ""),
+            + (
+                f"; heap in use {heap['in_use']}, peak {heap['peak']} of {heap['total']} bytes"
+                if heap
+                else ""
+            ),
         )
 
     # The end.
