@@ -31,6 +31,7 @@ from connectivity.clock import Clock
 from connectivity.link import Link
 from device import identity as identities
 from device.log import Log
+from device.panel import Panel
 from device.settings import Settings
 from device.supervisor import BootRecord, Supervisor
 from metering import calibration as calibrations
@@ -144,6 +145,8 @@ async def run(log, boots, supervisor):
         time=time,
     )
 
+    panel = Panel(board.button(), board.led(), link=link, uplink=uplink, time=time, log=log)
+
     def record_energy():
         record = energy.minute(clock.unix_ms())
         if record is not None:
@@ -161,6 +164,7 @@ async def run(log, boots, supervisor):
         measure(meter, queue, record_energy, meter_beat),
         link.run(link_beat),
         portal.run(portal_beat),
+        panel.run(),
         supervisor.run(),
     )
 

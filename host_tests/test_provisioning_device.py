@@ -148,6 +148,16 @@ def test_cable_and_router_come_and_go_without_a_reboot(tmp_path: Path) -> None:
             await site.submit(*HOME)
             await site.until(lambda now: now["ip"] == "192.168.1.57", 15)
 
+            site.air.set(button="pressed")
+            await asyncio.sleep(0.5)
+            site.air.set(button="up")
+            for _ in range(50):
+                if [line for line in site.device.console if "button: access point" in line]:
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                raise AssertionError(site.device.console[-15:])
+
             site.air.set(lan="up")
             assert await site.until(lambda now: now["ip"] == "192.168.1.58", 10) < 5
             site.air.set(lan="down")
