@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -134,4 +134,4 @@ def _pieces(lib: Path, firmware: Path) -> Iterator[Piece]:
     for source in sorted((lib / "umqtt").glob("*.py")):
         yield Piece(f"standins/umqtt/{source.stem}.mpy", source, True)
     for piece in pieces(firmware):
-        yield Piece(f"flash/{piece.name}", piece.source, piece.compiled)
+        yield replace(piece, name=f"flash/{piece.name}")
