@@ -39,6 +39,12 @@ async def run(*command: str) -> Said:
     return process.returncode, said.decode()
 
 
+async def start_flash(port: Path | str, *options: str) -> asyncio.subprocess.Process:
+    """tools/flash.py, running."""
+    command = [str(ROOT / "tools" / "flash.py"), "--port", str(port), *options]
+    return await asyncio.create_subprocess_exec(sys.executable, *command, stdin=-3, stderr=-3)
+
+
 async def flash(port: Path | str, *options: str) -> Said:
     """tools/flash.py, as a person calls it."""
     return await run(

@@ -5,11 +5,12 @@ import fcntl
 import json
 import os
 import pty
+import signal
 from pathlib import Path
 from typing import cast
 
 import pytest
-from flash_bench import Bench, flash
+from flash_bench import Bench, flash, start_flash
 
 from shipping.board import About, Board, Failed, OnBoard, _unopened
 from shipping.firmware import pieces
@@ -137,6 +138,27 @@ def test_a_run_that_breaks_off_is_repeated_and_ends_well(image: Image, tmp_path:
             assert code == 0, said
             assert not list(on.files.rglob("*.new"))
             assert "AG100042317G" in said
+
+    asyncio.run(main())
+
+
+def test_a_tool_that_is_stopped_in_the_midst_leaves_a_board_that_the_next_run_completes(
+    image: Image, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with Bench(image, tmp_path) as on:
+            for folder, number in (("cloud", signal.SIGINT), ("device", signal.SIGKILL)):
+                process = await start_flash(on.port, *IDENTITY)
+                while not any((on.files / folder).glob("*.mpy")):
+                    assert process.returncode is None
+                    await asyncio.sleep(0.02)
+                process.send_signal(number)
+                await process.wait()
+                assert process.returncode == (130 if number == signal.SIGINT else -number)
+                assert not (on.files / "main.py").exists()
+            code, said = await on.flash()
+            assert code == 0, said
+            assert not list(on.files.rglob("*.new"))
 
     asyncio.run(main())
 

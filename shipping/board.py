@@ -248,13 +248,13 @@ class Board:
                 raise Refused(f"{self.port}: {_why(error)}") from error
 
     def _stop_program(self, deadline: float) -> None:
-        """Ctrl-C until there is a prompt: a board that crashes and restarts again and again
-        listens for moments only."""
+        """Ctrl-C, and Ctrl-B out of the raw REPL, until there is a prompt: a board that crashes
+        and restarts again and again listens for moments only."""
         port, said = self._transport.serial, b""
-        while not said.endswith((b">>> ", b"\r\n>")):
+        while not said.endswith(b">>> "):
             if time.monotonic() > deadline:
                 raise TransportError("no prompt")
-            port.write(b"\r\x03")
+            port.write(b"\r\x03\x02")
             time.sleep(0.05)
             while port.in_waiting:  # of a socket:// never more than 1
                 said = (said + port.read(port.in_waiting))[-64:]

@@ -367,7 +367,7 @@ class SimulatedDevice:
             cause, code = self._reset, self._process.returncode
             ended.cancel()
             await self._kill()
-            if cause is None and self._serial and code == 0:  # the REPL was left
+            if cause is None and self._serial and code is not None and code >= 0:  # REPL left
                 cause = SOFT_RESET
                 self._say({"ev": "reset", "cause": cause})
             if cause is None:
