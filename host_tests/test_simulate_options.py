@@ -160,9 +160,10 @@ def test_without_the_hosts_packages_it_says_how_to_get_them(tmp_path: Path) -> N
     tool = tmp_path / "tools" / "simulate.py"
     tool.parent.mkdir()
     shutil.copy(TOOL, tool)
+    shutil.copy(TOOL.with_name("own_python.py"), tool.parent)
     assert run(tool=tool)[::2] == (
         2,
-        "simulate: the host's packages are not installed: run `make sim` first\n",
+        "simulate: the host's packages are not installed: run `make setup` first\n",
     )
 
 

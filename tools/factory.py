@@ -14,30 +14,19 @@ import argparse
 import csv
 import datetime
 import json
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
-
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-
-
-def refuse(words: str) -> NoReturn:
-    """One line on stderr and exit code 2."""
-    print(f"factory: {' '.join(words.split())}", file=sys.stderr)
-    sys.exit(2)
-
+from typing import Any
 
 if __name__ == "__main__":
-    if Path(sys.prefix).resolve() != VENV.resolve():
-        python = VENV / "bin" / "python"
-        if not python.exists():
-            refuse("the host's packages are not installed: run `make setup` first")
-        os.execv(python, [str(python), __file__, *sys.argv[1:]])
-    sys.path[0] = str(ROOT)
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.own_python import SET_UP, enter, refuse
+
+if __name__ == "__main__":
+    enter("factory")
 
 try:
     from shipping import label
@@ -46,7 +35,7 @@ try:
     from shipping.flashing import Plan, wait_until_ready
     from shipping.identity import DEFAULTS, Identity, fault, new_pin
 except ModuleNotFoundError as e:
-    refuse(f"{e.name} is not installed: run `make setup` first")
+    refuse("factory", f"{e.name} is not installed: {SET_UP}")
 
 
 def main() -> int:
@@ -61,11 +50,11 @@ def main() -> int:
     try:
         devices = [prepared(wanted, options.out) for wanted in batch(options.batch)]
     except ValueError as error:
-        refuse(str(error))
+        refuse("factory", str(error))
     if options.labels:
         return 0
     if not options.port or not options.by:
-        refuse("expected --port PORT, for each board one, and --by NAME")
+        refuse("factory", "expected --port PORT, for each board one, and --by NAME")
     waiting = [device for device in devices if not record_of(device, options.out).exists()]
     print(f"{len(devices)} devices, {len(waiting)} to be made")
     try:

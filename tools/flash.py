@@ -9,34 +9,18 @@ found a difference; 2 it can't be done like that, nothing was changed; 130 Ctrl-
 import argparse
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-
-def enter_venv() -> None:
-    """Goes on in the project's own Python, whichever one was called."""
-    if Path(sys.prefix).resolve() != VENV.resolve():
-        python = VENV / "bin" / "python"
-        if not python.exists():
-            fail("the host's packages are not installed: run `make setup` first", 2)
-        os.execv(python, [str(python), __file__, *sys.argv[1:]])
-    sys.path[0] = str(ROOT)
-
-
-def fail(words: str, code: int) -> NoReturn:
-    """One line on stderr, and out."""
-    print(f"flash: {' '.join(words.split())}", file=sys.stderr)
-    sys.exit(code)
-
+from tools.own_python import SET_UP, enter, refuse
 
 if __name__ == "__main__":
-    enter_venv()
+    enter("flash")
 
 try:
     from rich.console import Console
@@ -48,7 +32,7 @@ try:
     from shipping.identity import Identity, ssid
     from shipping.image import CHIP_IDS, ImageFileError, chip_of
 except ModuleNotFoundError as e:
-    fail(f"{e.name} is not installed: run `make setup` first", 2)
+    refuse("flash", f"{e.name} is not installed: {SET_UP}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,11 +72,11 @@ def main() -> int:
         with Board.connect(port) as board:
             return flash(board, options, given, out)
     except (Refused, CompileError, ImageFileError) as error:
-        fail(str(error), 2)
+        refuse("flash", str(error), 2)
     except Failed as error:
-        fail(str(error), 1)
+        refuse("flash", str(error), 1)
     except KeyboardInterrupt:
-        fail("stopped; repeat it, it goes on where it stopped", 130)
+        refuse("flash", "stopped; repeat it, it goes on where it stopped", 130)
 
 
 def flash(board: Board, options: argparse.Namespace, given: Identity, out: Console) -> int:

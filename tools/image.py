@@ -10,33 +10,16 @@ Exit codes: 0 fine, 2 it can't be made like that.
 import argparse
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
-from typing import NoReturn
-
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-
-
-def enter_venv() -> None:
-    """Goes on in the project's own Python, whichever one was called."""
-    if Path(sys.prefix).resolve() != VENV.resolve():
-        python = VENV / "bin" / "python"
-        if not python.exists():
-            refuse("the host's packages are not installed: run `make setup` first")
-        os.execv(python, [str(python), __file__, *sys.argv[1:]])
-    sys.path[0] = str(ROOT)
-
-
-def refuse(words: str) -> NoReturn:
-    """One line on stderr and exit code 2."""
-    print(f"image: {' '.join(words.split())}", file=sys.stderr)
-    sys.exit(2)
-
 
 if __name__ == "__main__":
-    enter_venv()
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.own_python import SET_UP, enter, refuse
+
+if __name__ == "__main__":
+    enter("image")
 
 try:
     from shipping import identity as identities
@@ -44,7 +27,7 @@ try:
     from shipping.firmware import BUILD, compiled
     from shipping.image import ARCHITECTURES, CHIP_IDS, ImageFileError, chip_of, join
 except ModuleNotFoundError as e:
-    refuse(f"{e.name} is not installed: run `make setup` first")
+    refuse("image", f"{e.name} is not installed: {SET_UP}")
 
 
 def main() -> int:
@@ -66,9 +49,9 @@ def main() -> int:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(joined)
     except (ImageFileError, CompileError) as error:
-        refuse(f"{options.image.name}: {error}")
+        refuse("image", f"{options.image.name}: {error}")
     except OSError as error:
-        refuse(f"{error.filename}: {error.strerror}")
+        refuse("image", f"{error.filename}: {error.strerror}")
     print(f"{options.image.name}: for {chip}, SHA-256 {hashlib.sha256(data).hexdigest()}")
     print(f"{output}: {len(joined)} bytes, SHA-256 {hashlib.sha256(joined).hexdigest()}")
     print(f"flash it:  esptool write-flash {CHIP_IDS[chip]:#x} {output}")

@@ -5,26 +5,22 @@ or the PIN is none.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.own_python import ROOT, SET_UP, enter, refuse
 
 if __name__ == "__main__":
-    if Path(sys.prefix).resolve() != VENV.resolve():
-        python = VENV / "bin" / "python"
-        if not python.exists():
-            sys.exit("label: the host's packages are not installed: run `make setup` first")
-        os.execv(python, [str(python), __file__, *sys.argv[1:]])
-    sys.path[0] = str(ROOT)
+    enter("label")
 
 try:
     from shipping import label
     from shipping.identity import DEFAULTS, fault
 except ModuleNotFoundError as e:
-    sys.exit(f"label: {e.name} is not installed: run `make setup` first")
+    refuse("label", f"{e.name} is not installed: {SET_UP}")
 
 
 def main() -> int:

@@ -10,28 +10,24 @@ The sources themselves are no package: compiling them takes more heap than a boa
 
 import argparse
 import json
-import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.own_python import SET_UP, enter, refuse
 
 if __name__ == "__main__":
-    if Path(sys.prefix).resolve() != VENV.resolve():
-        python = VENV / "bin" / "python"
-        if not python.exists():
-            sys.exit("package: the host's packages are not installed: run `make setup` first")
-        os.execv(python, [str(python), __file__, *sys.argv[1:]])
-    sys.path[0] = str(ROOT)
+    enter("package")
 
 try:
     from shipping.compiler import ARCHITECTURES, CompileError
     from shipping.firmware import BUILD, FIRMWARE, compiled
 except ModuleNotFoundError as e:
-    sys.exit(f"package: {e.name} is not installed: run `make setup` first")
+    refuse("package", f"{e.name} is not installed: {SET_UP}")
 
 
 def main() -> int:

@@ -15,30 +15,15 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
-from typing import Any, NoReturn
-
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-
-
-def enter_venv() -> None:
-    """Goes on in the project's own Python, whichever one was called."""
-    if Path(sys.prefix).resolve() != VENV.resolve():
-        python = VENV / "bin" / "python"
-        if not python.exists():
-            refuse("the host's packages are not installed: run `make sim` first")
-        os.execv(python, [str(python), __file__, *sys.argv[1:]])
-    sys.path[0] = str(ROOT)
-
-
-def refuse(words: str) -> NoReturn:
-    """One line on stderr and exit code 2."""
-    print(f"simulate: {' '.join(words.split())}", file=sys.stderr)
-    sys.exit(2)
-
+from typing import Any
 
 if __name__ == "__main__":
-    enter_venv()
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.own_python import SET_UP, enter, refuse
+
+if __name__ == "__main__":
+    enter("simulate")
 
 try:
     from sim import image
@@ -58,7 +43,7 @@ try:
     from sim.verdict import Throughout
     from sim.view import view_for
 except ModuleNotFoundError as e:
-    refuse(f"{e.name} is not installed: run `make sim` first")
+    refuse("simulate", f"{e.name} is not installed: {SET_UP}")
 
 BROKER_PORT = 1883  # as the device knows it; also tried first on the host
 REFRESH_S = 0.25
@@ -310,13 +295,13 @@ def main() -> int:
             recording = Recording.load(options.replay, options.nominal, options.amps)
         image.probe(options.vm)
     except (OptionError, image.ImageError, ValueError) as e:
-        refuse(str(e))
+        refuse("simulate", str(e))
     with tempfile.TemporaryDirectory(prefix="ampguard-flash-") as fresh:
         try:
             folder = options.state or Path(fresh) / "flash"
             return asyncio.run(simulate(options, recording, folder))
         except (OptionError, image.ImageError, OSError) as e:
-            refuse(str(e))
+            refuse("simulate", str(e))
 
 
 if __name__ == "__main__":
