@@ -9,7 +9,7 @@ def answer(site, request, name):
     cloud, _, fault = site.uplink.state.partition(":")
     settled = state in ("failed", "idle") or (state == "online" and cloud == "online")
     values = {
-        "state": state + " " + cloud,
+        "state": state + " " + rendering.escape(site.uplink.state),
         "refresh": "" if settled else rendering.follow(2, "/status"),
         "outcome": _outcome(site, words, cloud, fault.strip()),
     }

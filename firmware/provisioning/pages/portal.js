@@ -35,8 +35,7 @@
 
   if (page === "status" && body.dataset.state.indexOf("failed")) {
     every(1000, "/status.json", function (now) {
-      var cloud = (now.cloud || "").split(":")[0];
-      if (now.state + " " + cloud !== body.dataset.state) location.replace("/status");
+      if (now.state + " " + now.cloud !== body.dataset.state) location.replace("/status");
     });
   }
 

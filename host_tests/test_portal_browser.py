@@ -1,0 +1,199 @@
+"""The installer's story in a real Chromium, on the simulated board.
+
+AMPGUARD_SCREENSHOTS=docs/portal makes the pictures there anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole_device import WholeDevice
+
+pytestmark = pytest.mark.whole_device
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+HOME, PASSWORD = "Hallonstigen 7", "smultron-och-mjolk"
+PAGES = ("/", "/status", "/wiring", "/details", "/provider")
+PHONE, SMALL = {"width": 390, "height": 844}, {"width": 320, "height": 568}
+
+# Text that is harder to read than WCAG AA allows (4.5:1, large 3:1), and fields without a name.
+FAULTS = """() => {
+  const faults = [];
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const at = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !at.checkVisibility()) continue;
+    let back = at;
+    while (back.parentElement && rgb(getComputedStyle(back).backgroundColor)[3] === 0)
+      back = back.parentElement;
+    const style = getComputedStyle(at);
+    const [a, b] = [light(rgb(style.color)), light(rgb(getComputedStyle(back).backgroundColor))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const large = parseFloat(style.fontSize) >= 24;
+    if (ratio < (large ? 3 : 4.5)) faults.push(ratio.toFixed(2) + " " + walk.currentNode.data);
+  }
+  for (const field of document.querySelectorAll("input"))
+    if (!field.labels.length && !field.ariaLabel) faults.push("no label: " + field.name);
+  if (document.documentElement.scrollWidth > innerWidth) faults.push("wider than the screen");
+  for (const box of document.querySelectorAll("main button:not([hidden]), main a, nav a"))
+    if (box.checkVisibility() && box.getBoundingClientRect().height < 40)
+      faults.push("too small for a thumb: " + box.textContent);
+  return faults;
+}"""
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[WholeDevice]:
+    with WholeDevice("--no-provision", "--load=16,10,-6") as device:
+        device.hear("opens its access point")
+        yield device
+
+
+@pytest.fixture(scope="module")
+def browser(device: WholeDevice) -> Iterator[Any]:
+    """A phone's browser on the device's access point: every name leads to the device."""
+    if CHROMIUM is None:
+        if os.environ.get("AMPGUARD_REQUIRE_ALL") == "1":
+            pytest.fail("chromium is not installed, and AMPGUARD_REQUIRE_ALL is set")
+        pytest.skip("chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-proxy-server",
+                f"--host-resolver-rules=MAP * 127.0.0.1:{device.portal}",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+def opened(browser: Any, **options: Any) -> Any:
+    """The page a phone opens by itself, after its probe of the internet."""
+    options = {"viewport": PHONE, "locale": "en-GB", "service_workers": "block"} | options
+    page = browser.new_context(**options).new_page()
+    page.set_default_timeout(20_000)
+    page.goto("http://connectivitycheck.gstatic.com/generate_204")
+    assert page.url == "http://192.168.251.1/"
+    return page
+
+
+def picture(page: Any, name: str) -> None:
+    folder = os.environ.get("AMPGUARD_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def submit(page: Any, password: str) -> None:
+    page.get_by_label(HOME).check()
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Submit").click()
+
+
+def test_from_the_first_page_to_online(browser: Any, device: WholeDevice) -> None:
+    page = opened(browser)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    page.get_by_label("Password", exact=True).fill("fel-losenord")
+    page.get_by_role("button", name="Show").click()
+    assert page.locator("#password").get_attribute("type") == "text"
+    picture(page, "form")
+    submit(page, "fel-losenord")
+    page.get_by_role("heading", name="Connecting to").wait_for()
+    page.get_by_role("heading", name="The password is wrong").wait_for()
+    picture(page, "wrong-password")
+    page.get_by_role("link", name="Try again").click()
+    assert page.get_by_label(HOME).is_checked()
+    submit(page, PASSWORD)
+    page.get_by_role("heading", name=f"Online on {HOME}").wait_for()
+    page.get_by_text("The load balancer answers").wait_for()
+    picture(page, "online")
+    page.get_by_role("link", name="Check the wiring").click()
+    page.get_by_text("out of the building").wait_for()
+    first = page.locator("#i0").text_content()
+    assert first.startswith(("15.", "16."))
+    device.put("/plant", {"i": [25, 10, -6]})
+    page.wait_for_function("() => document.getElementById('i0').textContent.startsWith('2')")
+    picture(page, "wiring")
+    page.get_by_role("link", name="Details", exact=True).click()
+    page.get_by_text("AG100042317G").wait_for()
+    picture(page, "details")
+    page.get_by_role("link", name="Change the load balancer").click()
+    picture(page, "provider")
+    page.get_by_label("Port").fill("0")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("number from 1 to 65535").wait_for()
+    assert [line for line in errors if "400" not in line] == []  # the refused form
+    page.context.close()
+
+
+def test_a_network_that_is_gone_is_told_and_found_again(browser, device) -> None:
+    page = opened(browser)
+    page.goto("http://192.168.251.1/status")
+    try:
+        device.put("/net", {"internet": "refused"})
+        page.get_by_text("The load balancer refuses connections").wait_for()
+        picture(page, "cloud-refused")
+        device.put("/net", {"internet": "up", "wifi": "down"})
+        page.get_by_role("heading", name=f"Connecting to {HOME}").wait_for()
+    finally:
+        device.put("/net", {"internet": "up", "wifi": "up"})
+    page.get_by_text("The load balancer answers").wait_for()
+    page.context.close()
+
+
+def test_without_script_the_story_is_the_same(browser: Any) -> None:
+    page = opened(browser, viewport=SMALL, java_script_enabled=False)
+    submit(page, "fel-losenord")
+    page.get_by_role("heading", name="The password is wrong").wait_for()
+    page.goto("http://192.168.251.1/")
+    submit(page, PASSWORD)
+    page.get_by_text("The load balancer answers").wait_for()
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_readable_on_a_small_phone_in_every_language(browser, scheme) -> None:
+    page = opened(browser, viewport=SMALL, color_scheme=scheme)
+    for language, name in (
+        ("en", "English"), ("fr", "Français"), ("sv", "Svenska"), ("de", "Deutsch"),
+    ):  # fmt: skip
+        if language != "en":
+            page.get_by_role("link", name=name).click()
+        for path in PAGES:
+            page.goto("http://192.168.251.1" + path)
+            assert page.locator("html").get_attribute("lang") == language
+            assert page.evaluate(FAULTS) == [], (language, path)
+            if (language, scheme) in {("de", "dark")} and path in {"/", "/wiring"}:
+                picture(page, f"small-dark-{path[1:] or 'form'}")
+    page.context.close()
+
+
+def test_the_form_can_be_filled_in_with_a_keyboard_alone(browser: Any) -> None:
+    page = opened(browser)
+    seen = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        seen.append(
+            page.evaluate(
+                "() => { const a = document.activeElement;"
+                "return a.name || a.id || a.textContent.trim() }"
+            )
+        )
+    order = [seen.index(name) for name in ("Wiring", "pick", "password", "show", "Submit")]
+    assert order == sorted(order)
+    page.context.close()
