@@ -25,6 +25,7 @@ from version import VERSION
 import board
 from cloud import records
 from cloud.backlog import Backlog
+from cloud.events import Events
 from cloud.live_queue import LiveQueue
 from cloud.uplink import Uplink
 from connectivity.clock import Clock
@@ -38,6 +39,7 @@ from metering import calibration as calibrations
 from metering.adc import InternalAdc
 from metering.energy import Energy
 from metering.meter import Meter
+from metering.wiring import Wiring
 from provisioning.access_point import AccessPoint
 from provisioning.portal import Portal
 
@@ -78,15 +80,15 @@ async def run(log, boots, supervisor):
     energy = Energy("/energy", time=time)
     if energy.problem:
         log.error("meter", energy.problem)
+    wiring = Wiring(calibration, settings.phases, gc.mem_free)
     meter = Meter(
         InternalAdc(board.adc_readers()),
         calibration,
         time=time,
         phases=settings.phases,
         unix_ms=clock.unix_ms,
-        step_a=settings.step_a,
-        supply_max_a=settings.supply_max_a,
         energy=energy,
+        wiring=wiring,
     )
     access_point = AccessPoint(network, identity)
     link = Link(
@@ -110,6 +112,7 @@ async def run(log, boots, supervisor):
             "link": link.interface,
             "ip": link.ip,
             "rssi": link.rssi,
+            "wiring": wiring.state,
             "boot_count": boots.boots,
             "reset_cause": board.reset_cause(),
         }
@@ -147,10 +150,27 @@ async def run(log, boots, supervisor):
 
     panel = Panel(board.button(), board.led(), link=link, uplink=uplink, time=time, log=log)
 
-    def record_energy():
+    events = Events(uplink.record, clock.unix_ms)
+
+    def obey():
+        meter.wire(settings.wiring)
+        meter.limits(settings.step_a, settings.supply_max_a)
+        return settings.wiring, settings.step_a, settings.supply_max_a
+
+    obeyed = obey()
+
+    def every_second(measurement):
+        nonlocal obeyed
         record = energy.minute(clock.unix_ms())
         if record is not None:
             uplink.record(*records.energy(record))
+        while meter.events:
+            phase, i_ma, seconds = meter.events.pop(0)
+            events.overload(phase, i_ma, seconds, settings.supply_max_a)
+        for words in wiring.look(measurement):
+            events.say("wiring", words)
+        if (settings.wiring, settings.step_a, settings.supply_max_a) != obeyed:
+            obeyed = obey()
 
     meter_beat = supervisor.beat("meter", _METER_LIMIT_MS)
     link_beat = supervisor.beat("link", _LINK_LIMIT_MS)
@@ -161,7 +181,7 @@ async def run(log, boots, supervisor):
     _thread.stack_size(_UPLINK_STACK)
     _thread.start_new_thread(uplink.run, ())
     await asyncio.gather(
-        measure(meter, queue, record_energy, meter_beat),
+        measure(meter, queue, every_second, meter_beat),
         link.run(link_beat),
         portal.run(portal_beat),
         panel.run(),
@@ -175,7 +195,7 @@ async def measure(meter, queue, every_second, alive):
         measurement = meter.slice()
         if measurement is not None:
             queue.put(measurement)
-            every_second()
+            every_second(measurement)
             gc.collect()  # here, where no cycle is being measured
         alive()
         time.sleep_ms(0)  # hands the interpreter over, which asyncio's does not

@@ -140,7 +140,7 @@ async def main(port):
         link=link,
         identity=Bag(digits="42317", ssid="Amp Guard_42317", pin="K7M3XQ9A"),
         settings=settings,
-        meter=Bag(last=measurement),
+        meter=Bag(last=measurement, wiring=Bag(state={"findings": []})),
         uplink=uplink,
         info=lambda: {
             "serial": "AG100042317G",

@@ -75,12 +75,14 @@ def test_a_voltage_that_fails_and_returns_is_not_mistaken_for_an_unwired_one() -
     assert told.u_mv[0] < 2000
     assert told.u_mv[1:] == pytest.approx([230_000] * 2, rel=0.01)
     assert told.p_mw[1] == pytest.approx(2_300_000, rel=0.01)
-    assert told.pf_milli[0] is None
-    assert told.flags == []
+    assert told.p_mw[0] is told.q_mvar[0] is told.pf_milli[0] is None  # the 16 A flow all the same
+    assert told.i_ma[0] == pytest.approx(16_000, rel=0.01)
+    assert told.flags == ["voltage_lost_l1"]
     assert told.f_mhz == pytest.approx(50_000, abs=20)
     plant.set(u=[230, 230, 230])
     told = bench.messages(2.5)[-1][1]
     assert told.p_mw == pytest.approx([3_680_000, 2_300_000, 1_380_000], rel=0.01)
+    assert told.flags == []
 
 
 def test_the_frequency_is_followed_after_a_change() -> None:

@@ -111,6 +111,36 @@ def test_an_overload_is_told_at_once_and_once() -> None:
     assert bench.messages(0.3)[0][1].i_ma[0] == pytest.approx(23_000, rel=0.01)
 
 
+def test_an_overload_is_an_event_when_it_begins_and_when_it_ends() -> None:
+    plant = Plant(i=[24, 10, 6])
+    bench = MeterBench(plant, supply_max_a=25)
+    bench.messages(1.5)
+    assert bench.meter.events == []
+    plant.set(i=[27, 10, 6])
+    bench.messages(0.2)
+    (begun,) = bench.meter.events
+    assert begun == (0, pytest.approx(27_000, rel=0.01), None)
+    plant.set(i=[29, 10, 6])
+    bench.messages(2)
+    plant.set(i=[24.5, 10, 6])  # within 1/32 below: not over yet
+    bench.messages(1.5)
+    assert bench.meter.events == [begun]
+    plant.set(i=[23, 10, 6])
+    bench.messages(1.2)
+    phase, i_ma, seconds = bench.meter.events[1]
+    assert (phase, seconds) == (0, 3)
+    assert i_ma == pytest.approx(29_000, rel=0.01)
+
+
+def test_an_overload_on_every_phase_is_three_events_and_no_more_wait_than_fit() -> None:
+    plant = Plant(i=[10, 10, 10])
+    bench = MeterBench(plant, supply_max_a=25)
+    for amperes in (30, 10, 30, 10):
+        plant.set(i=[amperes] * 3)
+        bench.messages(1.2)
+    assert [event[0] for event in bench.meter.events] == [0, 1, 2, 0, 1, 2]
+
+
 def test_intervals_between_messages_are_never_below_a_tenth_of_a_second() -> None:
     plant = Plant(i=[10, 10, 10])
     bench = MeterBench(plant)

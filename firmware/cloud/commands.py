@@ -12,7 +12,7 @@ from micropython import const
 _ID_LENGTH = const(64)
 _ERROR_LENGTH = const(240)
 _REMEMBERED = const(16)  # ids: a broker may deliver a command twice
-_MAY_SET = ("supply_max_a", "step_a", "interval_s", "phases")
+_MAY_SET = ("supply_max_a", "step_a", "interval_s", "phases", "wiring")
 
 # What each command takes: name -> (least, most) of a whole number. `set` has the settings' rules.
 _ARGUMENTS = {

@@ -135,5 +135,16 @@ def energy_payload(r, late=False):
     )
 
 
+def event_payload(seq, ts_ms, kind, words, phase=None):
+    """`kind` is a word of docs/protocol.md; `phase` 1..3 where it is about one."""
+    return '{"v":1,"seq":%d,"ts":%s,"kind":"%s",%s"words":%s}' % (
+        seq,
+        _whole(ts_ms),
+        kind,
+        "" if phase is None else '"phase":%d,' % phase,
+        json.dumps(words),
+    )
+
+
 def _counters(numbers):
     return "[%s,%s,%s]" % (_whole(numbers[0]), _whole(numbers[1]), _whole(numbers[2]))

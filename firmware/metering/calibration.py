@@ -23,7 +23,8 @@ _PHASE_MAX_MDEG = const(15_000)
 class Calibration:
     """gain_i_na, gain_u_nv: nA and nV per count; phase_i_mdeg, phase_u_mdeg: lead of clamp and
     voltage transformer at 50 Hz in 0.001 degrees (each three ints); range_ma: rated current;
-    calibrated: False for a variant's printed values.
+    calibrated: False for a variant's printed values; direction: -1 where a clamp is known to be
+    turned round.
     """
 
     __slots__ = (  # noqa: RUF023 (as in the docstring)
@@ -34,6 +35,7 @@ class Calibration:
         "phase_i_mdeg",
         "phase_u_mdeg",
         "calibrated",
+        "direction",
         "by",
         "at",
     )
@@ -49,8 +51,21 @@ class Calibration:
         self.phase_i_mdeg = (_PHASE_I_MDEG[variant],) * 3
         self.phase_u_mdeg = (_PHASE_U_MDEG,) * 3
         self.calibrated = False
+        self.direction = (1, 1, 1)
         self.by = None
         self.at = None
+
+    def clamped(self, order, direction):
+        """The same for phases whose currents come from the clamps `order` (0..2), turned round
+        where `direction` is -1.
+        """
+        moved = Calibration(self.variant)
+        moved.gain_u_nv, moved.phase_u_mdeg = self.gain_u_nv, self.phase_u_mdeg
+        moved.gain_i_na = tuple(self.gain_i_na[clamp] for clamp in order)
+        moved.phase_i_mdeg = tuple(self.phase_i_mdeg[clamp] for clamp in order)
+        moved.calibrated, moved.by, moved.at = self.calibrated, self.by, self.at
+        moved.direction = tuple(direction)
+        return moved
 
 
 def load(variant, found=None):

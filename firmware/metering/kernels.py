@@ -422,3 +422,43 @@ def roughness(samples, scans: int, channel: int) -> int:
         c = e
         k += 1
     return total // (scans * 20)
+
+
+# What `crossed` sums: 4 words for each of the six channels, then how many cycles each has.
+CROSS_CYCLES = const(24)
+CROSS_WORDS = const(30)
+
+
+@micropython.viper
+def crossed(samples, scans: int, u: int, zero_u: int, c: int, zero_c: int, sums):
+    """Add one cycle of channel `c` times voltage `u` to sums[4c], [4c + 1], and times the same
+    voltage a third of a cycle earlier to [4c + 2], [4c + 3] (low and high halves). The two say
+    how far `c` lags `u`. Counts less their zero are halved, so that a product of two lies within
+    +-2^30; the caller adds 63 cycles at most: 63 * 512 * 65535 < 2^31. scans: a multiple of 3.
+    """
+    raw = ptr16(samples)
+    s = ptr32(sums)
+    low = 0
+    high = 0
+    low_3 = 0
+    high_3 = 0
+    k = 0
+    j = scans - scans // 3
+    while k < scans:
+        x = (int(raw[k * 6 + c]) - zero_c) >> 1
+        p = ((int(raw[k * 6 + 3 + u]) - zero_u) >> 1) * x
+        low += p & 0xFFFF
+        high += p >> 16
+        p = ((int(raw[j * 6 + 3 + u]) - zero_u) >> 1) * x
+        low_3 += p & 0xFFFF
+        high_3 += p >> 16
+        k += 1
+        j += 1
+        if j == scans:
+            j = 0
+    c *= 4
+    s[c] += low
+    s[c + 1] += high
+    s[c + 2] += low_3
+    s[c + 3] += high_3
+    s[CROSS_CYCLES + (c >> 2)] += 1

@@ -21,11 +21,15 @@ _BRIDGED_US = const(2_000_000)
 _REFIT_US = const(100)  # the period may leave the one the grid was made for by half a percent
 _CLEAN = const(3)  # cycles after a step that confirm it and make its message
 _FAST_MS = const(100)  # no two messages closer than this
+_EVENTS = const(6)  # that wait to be taken
 _TOP = const(50_000)  # counts: the converter bends from 2450 mV on (45,900), 1 % at 2600 mV
 
 
 class Meter:
-    """last: the newest Measurement or None."""
+    """last: the newest Measurement or None. events: overloads that began or ended, oldest first,
+    as (phase 0..2, mA, None or how many seconds it lasted); who takes one removes it. wiring: a
+    Wiring or None.
+    """
 
     def __init__(
         self,
@@ -38,17 +42,23 @@ class Meter:
         step_a=5,
         supply_max_a=None,
         energy=None,
+        wiring=None,
     ):
         """phases: 1 or 3. unix_ms: callable giving Unix ms, or None before the clock is set.
-        energy: what to `add` each message's mean powers to (energy.py).
+        energy: what to `add` each message's mean powers to (energy.py). wiring: what to `take`
+        each cycle (wiring.py).
         """
         if phases not in (1, 3):
             raise ValueError("phases: expected 1 or 3, got %r" % (phases,))
         self.last = None
+        self.events = []
+        self._plain = calibration  # by clamp; _calibration is by phase
+        self._adc = adc
         self._calibration = calibration
         self._phases = phases
         self._unix_ms = unix_ms
         self._energy = energy
+        self.wiring = wiring
         self._readers = adc.readers
         self._time = time
         self._ticks_us = time.ticks_us
@@ -65,6 +75,8 @@ class Meter:
         self._step = array("i", [0] * 3)
         self._fuse = array("i", [0] * 3)
         self._peak = array("i", [0] * 3)  # highest cycle since the last message
+        self._since = [None] * 3  # ticks_ms from which a phase is above its fuse
+        self._worst = [0] * 3  # and the highest mA told since
         self._over = 0  # 2 while a current above its fuse has been reported
         self._suspects = 0
         self._spoilt = 0
@@ -85,6 +97,25 @@ class Meter:
         for i, gain in enumerate(self._calibration.gain_i_na):
             self._step[i] = int(step_a * 1000) * 1_000_000 // gain
             self._fuse[i] = int((supply_max_a or 10_000) * 1000) * 1_000_000 // gain
+
+    def wire(self, setting):
+        """Which clamp is around which conductor: the setting `wiring`, or None for as labelled.
+        Holds from the next slice on.
+        """
+        order, direction = [0, 1, 2], [1, 1, 1]
+        for clamp, grip in enumerate((setting or {}).get("clamps") or ()):
+            phase = int(grip[-1]) - 1
+            order[phase] = clamp
+            direction[phase] = -1 if grip[0] == "-" else 1
+        readers = self._adc.readers
+        self._readers = tuple(readers[clamp] for clamp in order) + readers[3:]
+        self._calibration = self._plain.clamped(order, direction)
+        self._site.calibration = self._calibration
+        if self.wiring:
+            self.wiring.expect(setting, self._calibration)
+        k.clear(self._total)
+        k.clear(self._recent)
+        self._suspects = 0
 
     def slice(self):
         """Measure one cycle. Returns None, or a Measurement when one is due."""
@@ -138,6 +169,8 @@ class Meter:
         k.judge(cycle, rms, _TOP)
         self._mains.follow(cycle, rms)
         self._site.take(cycle, rms, self._raw, self._mains.ref)
+        if self.wiring:
+            self.wiring.take(cycle, self._raw, self._mains.ref)
         k.add(self._total, cycle)
         found = k.moved(
             rms, self._told, self._step, self._fuse, self._peak, self._phases, self._over
@@ -179,10 +212,7 @@ class Meter:
             self._account(m, elapsed)
             if sums is not total:  # a step: the message is about what came after it
                 self._site.fill(m, sums, self._mains, self._told)
-            self._over = 0
-            for i in range(self._phases):
-                if self._told[i] > self._fuse[i]:
-                    self._over = 2
+            self._judge_fuses(m)
             self._scan_us = total[k.BUSY_US] // total[k.SCANS] + 1
             self._fit_grid()
         self._site.flag(m, sums, self._mains)
@@ -193,6 +223,30 @@ class Meter:
         k.clear(total)
         self.last = m
         return m
+
+    def _judge_fuses(self, m):
+        """Note what begins and what ends. Once above, a current counts as such down to 1/32 below
+        its fuse.
+        """
+        self._over = 0
+        now = self._time.ticks_ms()
+        for i in range(self._phases):
+            since = self._since[i]
+            edge = self._fuse[i] if since is None else self._fuse[i] - (self._fuse[i] >> 5)
+            if self._told[i] > edge:
+                self._over = 2
+                if since is None:
+                    self._since[i] = now
+                    self._worst[i] = 0
+                    self._event(i, m.i_ma[i], None)
+                self._worst[i] = max(self._worst[i], m.i_ma[i])
+            elif since is not None:
+                self._since[i] = None
+                self._event(i, self._worst[i], self._time.ticks_diff(now, since) // 1000)
+
+    def _event(self, phase, i_ma, seconds):
+        if len(self.events) < _EVENTS:
+            self.events.append((phase, i_ma, seconds))
 
     def _account(self, m, elapsed):
         """Energy of the whole time since the last message. A gap without measurement counts as its

@@ -20,11 +20,11 @@ _NOISY = const(64)  # counts^2: where other channels show this, a constant one i
 
 class Site:
     """alive: RMS in counts from which each voltage is one. source: the voltage that each phase's
-    products are formed with.
+    products are formed with. calibration: by phase.
     """
 
     def __init__(self, calibration, phases):
-        self._calibration = calibration
+        self.calibration = calibration
         self._phases = phases
         self.alive = [_ALIVE_MV * 1000 // (gain // 1000) for gain in calibration.gain_u_nv]
         self.source = [0, 1, 2]
@@ -60,7 +60,7 @@ class Site:
         """The quantities of `sums` into the Measurement `m`, RMS of the currents in counts into
         `told`.
         """
-        calibration = self._calibration
+        calibration = self.calibration
         n = sums[k.SCANS]
         cycles = sums[k.CYCLES]
         step = 2 * math.pi * cycles / n
@@ -98,11 +98,12 @@ class Site:
             m.i_ma[i] = i_ma
             if self._seen[u]:
                 m.u_mv[i] = u_mv
-            if mains.ref >= 0:
+            if mains.ref >= 0 and lives:
                 mw = (calibration.gain_u_nv[u] * 1e-9) * (calibration.gain_i_na[i] * 1e-6)
+                mw *= calibration.direction[i]
                 m.p_mw[i] = round(p * mw)
                 m.q_mvar[i] = round(q * mw)
-                if lives and i_ma:
+                if i_ma:
                     share = (m.p_mw[i] * 2000 // (i_ma * u_mv // 1000) + 1) >> 1
                     m.pf_milli[i] = max(-1000, min(1000, share))
 
@@ -116,13 +117,15 @@ class Site:
                 flags.append("clipped" + name)
             if self.source[i] != i:
                 flags.append("estimated" + name)
+            elif mains.ref >= 0 and m.p_mw[i] is None:
+                flags.append("voltage_lost" + name)
             for c in (i, 3 + i):
                 if sums[k.SCANS] and self._faulty(sums, c, noisy):
                     flags.append("adc_fault" + name)
                     break
         if mains.ref < 0:
             flags.append("no_voltage")
-        if not self._calibration.calibrated:
+        if not self.calibration.calibrated:
             flags.append("uncalibrated")
         if m.cov_permille < 950:
             flags.append("low_coverage")

@@ -108,7 +108,8 @@ class Routes:
     def _live_json(self):
         measurement = self.meter.last
         payload = measurement_payload(measurement) if measurement else "null"
-        return _json('{"measurement": %s, "findings": []}' % payload)
+        findings = json.dumps(self.meter.wiring.state["findings"] or [])
+        return _json('{"measurement": %s, "findings": %s}' % (payload, findings))
 
     # For the pages
 
