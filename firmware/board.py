@@ -11,9 +11,17 @@ import network
 from machine import ADC, Pin
 from micropython import const
 
+from metering.adc import InternalAdc, check_pins
+
 # ADC1 only: ADC2 is not available while Wi-Fi is on.
 CURRENT_PINS = (36, 39, 32)
 VOLTAGE_PINS = (33, 34, 35)
+
+# "adc": machine.ADC, any chip. "registers": the classic ESP32's own converter, three times as
+# fast, not yet proven on a board. "mcp3208": an external converter on SPI.
+CONVERTER = "adc"
+_ADC1 = (36, 37, 38, 39, 32, 33, 34, 35)  # the classic ESP32's, by channel
+_SPI_PINS = (14, 32, 34, 33)  # SCK, MOSI, MISO, select
 
 _LED = const(4)
 _BUTTON = const(13)  # to ground; not a strapping pin, so a finger on it never changes the boot
@@ -34,10 +42,26 @@ _RESET_CAUSES = {
 }
 
 
-def adc_readers():
-    """Returns six bound `read_u16`: i1 i2 i3 u1 u2 u3, at 11 dB (150 to 2450 mV)."""
+def converter():
+    """Returns the ADC of CONVERTER for i1 i2 i3 u1 u2 u3, at 11 dB (150 to 2450 mV) where it is
+    the chip's own. ValueError if the pin map is wrong.
+    """
+    if CONVERTER == "mcp3208":
+        from machine import SPI  # noqa: PLC0415 (only where it is used)
+
+        from metering.mcp3208 import Mcp3208  # noqa: PLC0415
+
+        sck, mosi, miso, select = _SPI_PINS
+        spi = SPI(2, baudrate=1_000_000, sck=Pin(sck), mosi=Pin(mosi), miso=Pin(miso))
+        return Mcp3208(spi, Pin(select, Pin.OUT, value=1))
     pins = CURRENT_PINS + VOLTAGE_PINS
-    return [ADC(Pin(number), atten=ADC.ATTN_11DB).read_u16 for number in pins]
+    check_pins(pins, _ADC1)
+    readers = [ADC(Pin(number), atten=ADC.ATTN_11DB).read_u16 for number in pins]
+    if CONVERTER == "registers":
+        from metering.sar import SarAdc  # noqa: PLC0415
+
+        return SarAdc([(_ADC1.index(pin), read) for pin, read in zip(pins, readers)])
+    return InternalAdc(readers)
 
 
 def lan():

@@ -36,7 +36,6 @@ from device.panel import Panel
 from device.settings import Settings
 from device.supervisor import BootRecord, Supervisor
 from metering import calibration as calibrations
-from metering.adc import InternalAdc
 from metering.energy import Energy
 from metering.meter import Meter
 from metering.wiring import Wiring
@@ -80,9 +79,10 @@ async def run(log, boots, supervisor):
     energy = Energy("/energy", time=time)
     if energy.problem:
         log.error("meter", energy.problem)
+    adc = board.converter()
     wiring = Wiring(calibration, settings.phases, gc.mem_free)
     meter = Meter(
-        InternalAdc(board.adc_readers()),
+        adc,
         calibration,
         time=time,
         phases=settings.phases,
@@ -164,6 +164,10 @@ async def run(log, boots, supervisor):
         record = energy.minute(clock.unix_ms())
         if record is not None:
             uplink.record(*records.energy(record))
+        problem = adc.take_problem()
+        if problem:
+            log.error("meter", problem)
+            events.say("adc", problem)
         while meter.events:
             phase, i_ma, seconds = meter.events.pop(0)
             events.overload(phase, i_ma, seconds, settings.supply_max_a)

@@ -63,13 +63,14 @@ class Wiring:
         self.calibration = calibration
         self.rare = 5 if setting else 3
         setting = setting or {}
-        expected, clamp_of = [0] * 3, [0] * 3
+        expected, clamp_of = [0, 0, 0], [0, 0, 0]
         for clamp, grip in enumerate(setting.get("clamps") or ("L1", "L2", "L3")):
             channel = int(grip[-1]) - 1
             expected[channel] = channel + 3 * (grip[0] == "-")
             clamp_of[channel] = clamp
         self.export = setting.get("export", False)
-        self.expected, self.clamp_of = tuple(expected), tuple(clamp_of)
+        self.expected = (expected[0], expected[1], expected[2])
+        self.clamp_of = (clamp_of[0], clamp_of[1], clamp_of[2])
         self._forget()
 
     def take(self, cycle, raw, ref):

@@ -18,12 +18,23 @@ class Pointer:
     __slots__ = ("buffer", "kind", "load", "mask", "size", "store", "view")
 
     def __init__(self, target: Any, kind: str, word: int) -> None:
-        """TypeError for what has no buffer: the board would take a number for an address."""
-        self.buffer: Any = target.buffer if isinstance(target, Pointer) else target
+        """TypeError for what has no buffer: the board would take a number for an address.
+
+        A target with `load(index)` and `store(index, value)` stands for registers that do
+        something when they are touched.
+        """
+        self.view: Any
+        self.buffer: Any
+        if hasattr(target, "load") and not isinstance(target, Pointer):
+            self.buffer, self.kind, self.mask = target, kind, 0xFFFFFFFF
+            self.load, self.store = target.load, target.store
+            self.view = _Registers(target)
+            return
+        self.buffer = target.buffer if isinstance(target, Pointer) else target
         view: Any = memoryview(self.buffer).cast("B")
         code = "i" if kind == "ptr32" and word == 32 else POINTERS.get(kind, "B")
         width = {"B": 1, "H": 2, "I": 4, "i": 4}[code]
-        self.view: Any = view[: len(view) // width * width].cast(code)
+        self.view = view[: len(view) // width * width].cast(code)
         self.kind = kind
         self.size = len(self.view)
         self.mask = (1 << 8 * width) - 1
@@ -44,3 +55,17 @@ class Pointer:
         if not 0 <= index < self.size:
             raise IndexError(f"{self.kind}[{index}]: only 0..{self.size - 1} is yours")
         self.view[index] = (value + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+
+class _Registers:
+    """What compiled functions index where they would index memory."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def __getitem__(self, index: int) -> int:
+        value = int(self._target.load(index))
+        return (value + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._target.store(index, value)
