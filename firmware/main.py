@@ -23,7 +23,7 @@ from micropython import const
 from version import VERSION
 
 import board
-from cloud import records
+from cloud import records, service
 from cloud.backlog import Backlog
 from cloud.events import Events
 from cloud.live_queue import LiveQueue
@@ -75,6 +75,7 @@ async def run(log, boots, supervisor):
         log.error("meter", "%s; the printed values of a %s are used" % (fault, identity.variant))
         calibration = calibrations.Calibration(identity.variant)
 
+    phases = settings.phases  # as of now: another number takes a restart
     clock = Clock(ntptime, time, socket)
     energy = Energy("/energy", time=time)
     if energy.problem:
@@ -106,7 +107,7 @@ async def run(log, boots, supervisor):
             "serial": identity.serial,
             "variant": identity.variant,
             "range": identity.range_a,
-            "phases": settings.phases,
+            "phases": phases,
             "firmware": VERSION,
             "image": board.image(),
             "link": link.interface,
@@ -189,6 +190,19 @@ async def run(log, boots, supervisor):
         link.run(link_beat),
         portal.run(portal_beat),
         panel.run(),
+        service.run(
+            uplink,
+            settings=settings,
+            log=log,
+            meter=meter,
+            clock=clock,
+            time=time,
+            identity=identity,
+            calibration=calibration,
+            phases=phases,
+            identify=panel.identify,
+            restart=board.restart,
+        ),
         supervisor.run(),
     )
 

@@ -245,6 +245,30 @@ def test_measurements_are_held_back_while_the_broker_is_in_doubt_and_the_newest_
     assert last["dropped"] == max(gaps) - 1
 
 
+def test_a_longer_interval_thins_out_what_is_sent_but_a_step_and_an_overload_are_told_at_once(
+    vm, tmp_path
+):
+    def seqs():
+        return [packet.payload["seq"] for packet in named(broker, "measurement")]
+
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, interval_s=5) as device,
+    ):
+        wait_for(lambda: len(seqs()) >= 4)
+        assert [after - before for before, after in itertools.pairwise(seqs()[:4])] == [5] * 3
+        for carried_ma in (19000, 24900, 25100, 24900):  # steps over 2 A; in and out of overload
+            last = seqs()[-1]
+            device.order(carried_ma=carried_ma)
+            wait_for(lambda last=last: seqs()[-1] > last)
+            assert named(broker, "measurement")[-1].payload["i"][0] == carried_ma / 1000
+            assert seqs()[-1] - last < 5
+        device.order(carried_ma=24000)  # no step: it has to wait
+        before = seqs()[-1]
+        wait_for(lambda: seqs()[-1] > before)
+        assert seqs()[-1] - before == 5
+
+
 def test_memory_does_not_grow_over_many_connections(vm, tmp_path):
     def short(connection):
         connection.serve(until=lambda: len(connection.packets) > 3)
@@ -407,6 +431,18 @@ def test_a_restart_is_answered_before_it_happens(vm, tmp_path):
         assert responses(broker)[0]["ok"]
         assert named(broker, "status")[-1].payload["reason"] == "restart"
         assert broker.connections[0].packets[-1].kind == 14
+
+
+def test_of_more_commands_than_can_be_kept_each_is_answered(vm, tmp_path):
+    asked = [{"v": 1, "id": str(n), "do": "ping"} for n in range(40)]
+    with Broker(sends(*asked)) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        wait_for(lambda: len(responses(broker)) == 40)
+        device.end()
+    obeyed = [response["id"] for response in responses(broker) if response["ok"]]
+    assert obeyed == sorted(obeyed, key=int)
+    assert all(
+        "too many" in response["error"] for response in responses(broker) if not response["ok"]
+    )
 
 
 def test_a_retained_command_is_refused(vm, tmp_path):

@@ -11,6 +11,7 @@ from micropython import const
 
 _ID_LENGTH = const(64)
 _ERROR_LENGTH = const(240)
+_LOG_LENGTH = const(2000)  # characters of an answer to `log`: it exists three times on the heap
 _REMEMBERED = const(16)  # ids: a broker may deliver a command twice
 _MAY_SET = ("supply_max_a", "step_a", "interval_s", "phases", "wiring")
 
@@ -27,13 +28,15 @@ _ARGUMENTS = {
 
 
 class Commands:
-    def __init__(self, settings, log, actions):
+    def __init__(self, settings, log, actions, answered=None):
         """`actions`: {"report": f(), "capture": f(), "restart": f(), "identify": f(seconds=10)};
-        a missing one makes a command this device does not have."""
+        a missing one makes a command this device does not have. "applied": f(), called after a
+        `set`, returns what belongs to its result. `answered`: ids of commands obeyed before."""
         self._settings = settings
         self._log = log
         self._actions = actions
-        self._answered = []
+        self._answered = [] if answered is None else answered
+        self.obeyed = None  # id of the command being obeyed
 
     def answer(self, payload, retained=False):
         """`payload`: bytes, or None if it was longer than the device takes."""
@@ -48,6 +51,7 @@ class Commands:
                 raise ValueError("the command is retained: it would be obeyed at every connection")
             if name in self._answered:
                 raise ValueError("id %s was answered before" % name)
+            self.obeyed = name
             result = self._obey(command)
             self._remember(name)  # only what was obeyed: what was refused may be refused again
         except ValueError as fault:
@@ -75,7 +79,7 @@ class Commands:
         if do == "ping":
             return {}
         if do == "log":
-            return self._log.lines()[-arguments.get("lines", 10) :]
+            return _last(self._log.lines(), arguments.get("lines", 10))
         if do not in self._actions:
             raise ValueError("%s is not something this device can do" % do)
         return self._actions[do](**arguments)
@@ -93,7 +97,21 @@ class Commands:
         except OSError as fault:
             raise ValueError("the settings could not be stored (error %s)" % fault.errno)
         self._log.info("cloud", "command set " + json.dumps(arguments))
-        return {name: self._settings.get(name) for name in arguments}
+        result = {name: self._settings.get(name) for name in arguments}
+        if "applied" in self._actions:
+            result.update(self._actions["applied"]())
+        return result
+
+
+def _last(lines, count):
+    """The last of them, at most `count`, as far as _LOG_LENGTH reaches."""
+    room = _LOG_LENGTH
+    start = len(lines)
+    while start and count and len(lines[start - 1]) <= room:
+        start -= 1
+        count -= 1
+        room -= len(lines[start])
+    return lines[start:]
 
 
 def _parse(payload):

@@ -23,6 +23,7 @@ _HOUSEKEEPING_MS = const(2000)  # between looks at what rarely changes
 _HELD_MS = const(30_000)  # a connection that lived this long was a good one
 _RECORDS = const(16)  # between two looks of this thread: it may sit in a DNS query for long
 _COMMANDS = const(4)
+_TOO_MANY = '{"v":1,"id":null,"ok":false,"error":"too many commands at a time"}'
 _RSSI_STEP = const(10)  # dB that make a new `info` worth its bytes
 
 
@@ -67,11 +68,14 @@ class Uplink:
         self._records = LiveQueue(_RECORDS)
         self.commands = LiveQueue(_COMMANDS)  # (payload, retained) for the main thread to take
         self._responses = LiveQueue(_COMMANDS)
+        self._refused = 0  # commands that found no room: they are answered, but not read
         self._report = False
         self._topics = protocol.Topics(identity.serial)
         self._password = mqtt_password(identity.pin, identity.serial)
         self._retry = Retry(lambda n: random.getrandbits(16) % n)
         self._stop_reason = None
+        self._sent = None  # the newest measurement this connection carried
+        self._sent_ms = 0
         self._shown_rssi = None
 
     def run(self):
@@ -100,6 +104,11 @@ class Uplink:
     def respond(self, payload):
         """Main thread: hands over the answer to a command."""
         self._responses.put(payload)
+
+    @property
+    def answering(self):
+        """True while an answer has not left: do not hand over many more."""
+        return len(self._responses) > 0
 
     def report(self):
         """Main thread: asks for `status` and `info` to be published anew."""
@@ -172,15 +181,22 @@ class Uplink:
             time=self._time,
         )
         client.alive = self._alive
-        client.on_message = lambda payload, retained: self.commands.put((payload, retained))
+        client.on_message = self._take_command
         client.set_last_will(self._topics.status, protocol.last_will_payload(), True, 1)
         client.connect()
         return client
+
+    def _take_command(self, payload, retained):
+        if len(self.commands) < _COMMANDS:
+            self.commands.put((payload, retained))
+        else:
+            self._refused += 1
 
     def _serve(self, client, way):
         """Publishes until the way changes or stop() is called (returns) or a Fault ends it."""
         self._drop_old()
         self._report = False
+        self._sent = None
         self._publish_status(client, True, "connected")
         client.subscribe(self._topics.command, 1)
         told = None  # the `info` the broker has
@@ -199,9 +215,12 @@ class Uplink:
                     self._drop_old()
                     doubted = False
                 measurement = self._queue.take()
-            if measurement is not None:
+            if measurement is not None and self._worth_sending(measurement):
                 client.publish(self._topics.measurement, protocol.measurement_payload(measurement))
                 self.published += 1
+                self._sent = measurement
+                self._sent_ms = self._time.ticks_ms()
+            if measurement is not None:
                 allowed = True
             client.step()
             self._collect(keep=False)
@@ -224,6 +243,9 @@ class Uplink:
                 told = info
             elif self._responses:
                 client.publish(self._topics.response, self._responses.take(), False, 1)
+            elif self._refused:
+                self._refused -= 1
+                client.publish(self._topics.response, _TOO_MANY, False, 1)
             elif allowed and self._backlog is not None:
                 sending = self._send_record(client)
                 allowed = not sending
@@ -232,6 +254,29 @@ class Uplink:
                     self._clock.sync()
                 self._time.sleep_ms(_IDLE_MS)
         self._say_goodbye(client)
+
+    def _worth_sending(self, m):
+        """Every `interval_s` one; between these only what a balancer must know at once: a step, a
+        current above the main fuse or no longer so, another flag."""
+        last = self._sent
+        settings = self._settings
+        if last is None or settings.interval_s == 1:
+            return True
+        if _lasting(m.flags) != _lasting(last.flags):
+            return True
+        passed_ms = self._time.ticks_diff(self._time.ticks_ms(), self._sent_ms)
+        if passed_ms > settings.interval_s * 1000 - 500:
+            return True
+        fuse_ma = (settings.supply_max_a or 10_000) * 1000
+        for now, before in zip(m.i_ma, last.i_ma):
+            if now is None or before is None:
+                if now is not before:
+                    return True
+            elif abs(now - before) > settings.step_a * 1000 or (now > fuse_ma) != (
+                before > fuse_ma
+            ):
+                return True
+        return False
 
     def _drop_old(self):
         dropped = self._queue.skip_to_newest()
@@ -339,3 +384,8 @@ class Uplink:
         if state != self.state:
             self.state = state
             self._log.info("cloud", state)
+
+
+def _lasting(flags):
+    """Without the one that comes and goes with every second."""
+    return [flag for flag in flags if flag != "low_coverage"]

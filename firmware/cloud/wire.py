@@ -13,7 +13,7 @@ from micropython import const
 _CONNECT_MS = const(2500)  # per address: two SYNs
 _WRITE_MS = const(5000)  # the peer's window has to open in this time
 _POLL_MS = const(5)
-_GATHER = const(1024)  # bytes of a message that leave in one segment
+_GATHER = const(512)  # bytes that leave in one segment: a measurement is shorter
 
 # Where a connection failed; the uplink chooses its patience by it.
 DNS = "dns"

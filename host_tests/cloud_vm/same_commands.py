@@ -133,6 +133,38 @@ def test_the_log_is_told_as_far_as_asked():
     assert len(ask(commands, do="log")["result"]) == 10
 
 
+def test_a_log_of_long_lines_is_told_as_far_as_the_heap_allows():
+    _, commands = desk()
+    for n in range(20):
+        commands._log.info("test", str(n) + "x" * 200)
+    lines = ask(commands, do="log", lines=40)["result"]
+    assert 10 <= len(lines) <= 13
+    assert sum(len(line) for line in lines) <= 2000
+    assert lines[-1].endswith("command log")
+
+
+def test_what_was_set_is_applied_and_says_what_it_takes():
+    settings, commands = desk()
+    seen = []
+
+    def applied():
+        seen.append(settings.phases)
+        return {"restart_needed": True}
+
+    commands = Commands(settings, commands._log, {"applied": applied})
+    assert ask(commands, do="set", phases=1)["result"] == {"phases": 1, "restart_needed": True}
+    assert seen == [1]
+    assert "expected one of" in error(commands, do="applied")
+
+
+def test_the_ids_that_were_obeyed_outlive_the_code_that_is_let_go():
+    settings, commands = desk()
+    answered = []
+    for ok in (True, False):
+        commands = Commands(settings, commands._log, {}, answered)
+        assert ask(commands, id="r", do="ping")["ok"] is ok
+
+
 def bad_commands(count):
     """Commands with something wrong with each of them."""
     random.seed(20260101)

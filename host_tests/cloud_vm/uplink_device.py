@@ -1,9 +1,10 @@
 """Runs in the MicroPython VM: the uplink's thread with a meter of one measurement a second.
 
-argv[1]: JSON {"host", "port", "tls", "hosts", "ca", "speed", "clock", "period_ms", "backlog"};
+argv[1]: JSON {"host", "port", "tls", "hosts", "ca", "speed", "clock", "period_ms", "backlog",
+"interval_s"};
 time runs `speed` times as fast, so that a deadline of 8 s takes one. Prints a line of JSON for
 every change of state; takes lines of JSON on stdin: {"link": "lan"|null, "ip", "provider",
-"info", "records", "stop", "end"}; "end": "collected" ends the thread first.
+"info", "carried_ma", "records", "stop", "end"}; "end": "collected" ends the thread first.
 """
 
 import _thread
@@ -72,7 +73,12 @@ Log.kept = 4  # its filling up shall not look like growth
 desk.hosts.update(config.get("hosts", {}))
 desk.redirect.update(config.get("redirect", {}))
 link = Part(interface=config.get("link", "wifi"), ip="192.168.1.57")
-settings = Part(provider={name: config[name] for name in ("host", "port", "tls")})
+settings = Part(
+    provider={name: config[name] for name in ("host", "port", "tls")},
+    interval_s=config.get("interval_s", 1),
+    step_a=2,
+    supply_max_a=25,
+)
 info = {"serial": "AG100042317G", "variant": "home", "range": 100, "phases": 3, "rssi": -60}
 info.update({"firmware": "0.1.0", "image": "desk", "link": "wifi", "boot_count": 1})
 queue = LiveQueue(8)
@@ -99,11 +105,14 @@ commands = Commands(
 )
 
 
+plant = Part(carried_ma=16012)
+
+
 def measurement(seq):
     return Part(
         seq=seq,
         ts_ms=time.ticks_ms() + 1767225600000,
-        i_ma=[16012, 10000, 5998],
+        i_ma=[plant.carried_ma, 10000, 5998],
         u_mv=[230104, 229871, 230422],
         p_mw=[3684220, 2299630, 1382071],
         q_mvar=[12110, -8402, 3009],
@@ -117,6 +126,8 @@ def measurement(seq):
 def obey(order):
     if "link" in order:
         link.interface = order["link"]
+    if "carried_ma" in order:
+        plant.carried_ma = order["carried_ma"]
     if "ip" in order:
         link.ip = order["ip"]
     if "provider" in order:
@@ -152,7 +163,7 @@ def run():
             queue.put(measurement(seq))
             seq += 1
         stalest_ms = max(stalest_ms, time.ticks_diff(time.ticks_ms(), uplink.alive_ms))
-        asked = uplink.commands.take()
+        asked = None if uplink.answering else uplink.commands.take()
         if asked is not None:
             uplink.respond(commands.answer(*asked))
         if orders.poll(0):
