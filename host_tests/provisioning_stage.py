@@ -14,7 +14,7 @@ import sys
 import time
 
 import cloud.wire  # noqa: F401 (there anyway: the uplink's)
-from provisioning.routes import Routes
+from provisioning.routes import Routes, answer
 from provisioning.web import Server
 
 PROVIDER = {"host": "broker.lan", "port": 1883, "tls": False}
@@ -119,7 +119,7 @@ async def main(port):
     uplink = Uplink()
     restarts = []
 
-    async def reset(request):
+    def reset(request):
         link.reset()
         settings.provider = dict(PROVIDER)
         uplink.__init__()
@@ -128,11 +128,11 @@ async def main(port):
             os.remove(CA)
         return "as new"
 
-    async def told(request):
+    def told(request):
         return json.dumps({"provider": settings.provider, "restarts": len(restarts),
                            "goodbye": uplink.goodbye})  # fmt: skip
 
-    async def fault(request):
+    def fault(request):
         uplink.fault = request.args["kind"]
         return "so be it"
 
@@ -156,10 +156,13 @@ async def main(port):
         ssl=None,
         ca_path=CA,
     )
-    routes.app.route("/stage/told")(told)
-    routes.app.route("/stage/fault")(fault)
-    routes.app.route("/stage/reset")(reset)
-    server = Server(routes.app, time if hasattr(time, "ticks_ms") else Clock(), routes.let_go)
+    stage = {"/stage/reset": reset, "/stage/told": told, "/stage/fault": fault}
+
+    def respond(request):
+        made = stage.get(request.path)
+        return answer(made(request), 200) if made else routes.respond(request)
+
+    server = Server(respond, time if hasattr(time, "ticks_ms") else Clock(), routes.let_go)
     server.seconds_per_request = 1
     await server.start(("127.0.0.1", port))
     print("ready")

@@ -427,7 +427,7 @@ def test_a_new_search_says_what_it_costs_and_shows_its_networks(portal: Portal) 
         (b"GET /?lang=%00&lang=xx HTTP/1.1\r\n\r\n", 200),
         (b"DELETE / HTTP/1.1\r\n\r\n", 405),
         (b"HEAD / HTTP/1.1\r\n\r\n", 200),
-        (b"OPTIONS / HTTP/1.1\r\n\r\n", 200),
+        (b"OPTIONS / HTTP/1.1\r\n\r\n", 405),
         (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405),
         (b"POST /connect HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400),
         (
@@ -655,8 +655,9 @@ def test_a_ca_certificate_is_taken_as_der_or_pem_and_makes_tls_possible(portal, 
     "sent",
     [b"", b"\0", DER[:-1], DER + b"\0", DER[:40], PEM[:-40], PEM.replace(b"\nM", b"\n%"),
      b"-----BEGIN CERTIFICATE-----", b"\x30\x82\xff\xff" + DER[4:], b"\x30\x84" + DER[2:],
+     DER[:4] + b"\x31" + DER[5:], b"0\x060\x000\x00\x05\x00", b"0\x080\x000\x00\x03\x00\x05\x00",
      b"x" * 5000, b"x" * 200_000],
-    ids=range(12),
+    ids=range(15),
 )  # fmt: skip
 def test_what_is_no_whole_certificate_is_refused_and_nothing_changes(portal, sent) -> None:
     assert _upload(portal, DER).status == 303

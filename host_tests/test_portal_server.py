@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from types import SimpleNamespace
 
 from microdot import Response
 
@@ -42,15 +41,14 @@ class Phone:
         pass
 
 
-async def _page(request: object) -> Response:
+def _page(request: object) -> Response:
     return Response("x" * 5000, 200, {}, "OK")
 
 
 def test_a_phone_that_left_in_the_middle_of_a_page_keeps_nobody_waiting_for_long() -> None:
     async def story() -> None:
         idle = []
-        app = SimpleNamespace(dispatch_request=_page)
-        server = Server(app, Clock(), lambda: idle.append(1))
+        server = Server(_page, Clock(), lambda: idle.append(1))
         server.seconds_per_packet = 0.2
         left, waits = Phone(reads=False), Phone()
         tasks = [asyncio.create_task(server._connected(phone, phone)) for phone in (left, waits)]

@@ -43,7 +43,7 @@ class Portal:
 
         socket = self._socket
         site = routes.Routes(**self._parts)
-        server = web.Server(site.app, self._time, site.let_go)
+        server = web.Server(site.respond, self._time, site.let_go)
         names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         answering = None
         try:

@@ -16,7 +16,7 @@ import gc
 import json
 import sys
 
-from microdot import Microdot, Response
+from microdot import Response
 
 from cloud.protocol import measurement_payload
 from provisioning import rendering
@@ -37,13 +37,13 @@ _POLICY = (
     "img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 _REASONS = {200: "OK", 302: "Found", 303: "See Other", 400: "Bad Request", 403: "Forbidden",
-            405: "Method Not Allowed"}  # fmt: skip
-_UNSTORED = "no-store"
+            405: "Method Not Allowed", 503: "Busy"}  # fmt: skip
+_BUSY = '<meta http-equiv="refresh" content="2;url=/"><h1>…</h1>'  # in every language
 
 
 class Routes:
-    """`app` is the Microdot app. `parts` are the attributes that the pages use: link, identity,
-    settings, meter, uplink, info, supervisor, restart, ssl, ca_path."""
+    """`respond(request)` is the Response to a request. `parts` are the attributes that the pages
+    use: link, identity, settings, meter, uplink, info, supervisor, restart, ssl, ca_path."""
 
     def __init__(self, *, folder=None, **parts):
         for name, part in parts.items():
@@ -51,18 +51,16 @@ class Routes:
         self._folder = folder or __file__.rpartition("/")[0] + "/"
         self._said = (None, None, None)  # language, reason, its words
         self._loaded = {}  # pages under way
-        # Two routes and a table: each route holds a compiled expression.
-        self.app = app = Microdot()
-        app.route("/")(self._answer)
-        app.route("/<name>", (_GET, _POST))(self._answer)
-        app.errorhandler(404)(self._elsewhere)
 
-    async def _answer(self, request, name=""):
+    def respond(self, request):
         host, colon, port = request.headers.get("Host", ADDRESS).partition(":")
         # A simulated board's portal stands on a port of the loopback interface.
         if host not in (ADDRESS, "127.0.0.1", "localhost") or (colon and not port.isdigit()):
             return self._elsewhere(request)
-        method = _POST if request.method == _POST else _GET
+        name = request.path[1:]
+        method = _GET if request.method == "HEAD" else request.method
+        if method not in _PAGES:
+            return answer("", 405)
         if method == _GET:
             if name == "status.json":
                 return self._status_json(request)
@@ -77,9 +75,14 @@ class Routes:
                 return self.stream("application/javascript", "portal.js")
         page = _PAGES[method].get(name)
         if page:
-            if page not in self._loaded:
-                self._loaded[page] = _load(page)
-            return self._loaded[page](self, request, name)
+            try:
+                if page not in self._loaded:
+                    self._loaded[page] = _load(page)
+                return self._loaded[page](self, request, name)
+            except MemoryError:
+                self.let_go()
+                gc.collect()
+                return answer(_BUSY, 503, {"Content-Type": "text/html"})
         if method == _POST and (name in _PAGES[_GET] or "." in name):
             return answer("", 405)
         return self._elsewhere(request)
@@ -156,7 +159,7 @@ class Routes:
 def answer(body, status, headers=None):
     """A Response; nothing of the portal is kept by a phone unless `headers` allow it."""
     headers = headers or {}
-    headers.setdefault("Cache-Control", _UNSTORED)
+    headers.setdefault("Cache-Control", "no-store")
     return Response(body, status, headers, _REASONS[status])
 
 

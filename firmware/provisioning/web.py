@@ -1,8 +1,9 @@
 """Microdot within limits: nothing a client sends, or fails to send, costs more than stated here.
 
-In: a Microdot app, connections. Out: requests for the app that are whole, small and well-formed;
-for everything else a status code or a closed socket, without a line on the console (a traceback
-at 115200 baud stops the meter for two mains cycles).
+In: connections. Out: Microdot's Requests, whole, small and well-formed, for a function that makes
+its Responses; for everything else a status code or a closed socket, without a line on the console
+(a traceback at 115200 baud stops the meter for two mains cycles). Microdot's own server and
+dispatcher do not reach the board (shipping/whittling.py): they have no such limits and cost heap.
 """
 
 import asyncio
@@ -20,7 +21,6 @@ _KEPT = (
     "Content-Type",
     "Content-Length",
 )
-_LONGEST_PATH = const(20)
 _PIECE = const(512)  # bytes read at a time
 _PACKET = const(1440)  # bytes written at a time: a full TCP segment of lwIP
 
@@ -50,16 +50,16 @@ class Server:
     #: From the connection to the last byte of the answer.
     seconds_per_request = 10
 
-    def __init__(self, app, time, idle=None):
-        """`idle()` is called when the last connection has ended."""
-        self._app = app
+    def __init__(self, respond, time, idle=None):
+        """`respond(request)` returns the Response, `idle()` is called when the last connection has
+        ended."""
+        self._respond = respond
         self._idle = idle
         self._time = time
         # Made now: later the heap may have no piece of this size left.
         self._buffer = bytearray(_PACKET)
         self._answering = None  # the connection that has the buffer
         self.connections = []
-        Request.max_body_length = Request.max_content_length = self.max_upload
 
     async def start(self, address):
         self._server = await asyncio.start_server(self._connected, address[0], address[1])
@@ -124,10 +124,19 @@ class Server:
         try:
             connection.moved = self._time.ticks_ms()
             if request:
-                answer = await self._app.dispatch_request(request)
+                answer = self._made(request)
             await _send(_Writer(writer, self._buffer, connection, self._time), answer)
         finally:
             self._answering = None
+
+    def _made(self, request):
+        try:
+            answer = self._respond(request)
+        except Exception as fault:  # ours: it must neither end the device nor stay unseen
+            print("portal: %s: %r" % (request.path, fault))
+            answer = Response("", 500, reason="Internal Server Error")
+        answer.is_head = request.method == "HEAD"
+        return answer
 
     async def _receive(self, data, reader):
         """Reads and checks one request, a line at a time: there may be no piece of the heap left
@@ -175,7 +184,7 @@ class Server:
             data = (await _more(reader))[: len(body) - have]
         if room == self.max_body:
             body = bytes(body)  # a form, which Microdot takes apart
-        return Request(self._app, None, first[0], first[1], "1.0", headers, body=body)
+        return Request(None, None, first[0], first[1], "1.0", headers, body=body)
 
 
 class _Connection:
@@ -272,15 +281,11 @@ def _header(line, headers):
 
 
 def _plain(target):
-    """The target; another one if no page of ours can have its path, without its query if that
-    holds more than names and values of ours.
+    """The target; without its query if that holds more than names and values of ours.
 
-    Probes of phones carry all kinds of both; Microdot's decoder raises on some queries, and its
-    regular expressions would follow a long path deep into the stack.
+    Probes of phones carry all kinds of queries, and Microdot's decoder raises on some.
     """
     path, _, query = target.partition("?")
-    if len(path) > _LONGEST_PATH:
-        return "/elsewhere"
     for letter in query:
         if not (letter.isalpha() or letter.isdigit() or letter in "=&_-"):
             return path
