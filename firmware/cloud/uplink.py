@@ -164,7 +164,7 @@ class Uplink:
         self._wait(self._retry.after(kind, took_ms), way)
 
     def _dial(self, provider):
-        self._ask_time(provider["tls"])
+        self._ask_time(provider["tls"], provider["host"])
         context = None
         if provider["tls"]:
             gc.collect()  # lets go of an old connection's TLS memory, which is not on our heap
@@ -347,13 +347,14 @@ class Uplink:
 
     # -- what a connection needs
 
-    def _ask_time(self, must):
-        """Certificates have dates: TLS (`must`) waits for the time, plain text only tries."""
+    def _ask_time(self, must, host):
+        """Certificates have dates: TLS (`must`) waits for the time, plain text only tries.
+        Behind a firewall that lets no public time server through, the broker's host may be one."""
         clock = self._clock
         if clock.is_set:
             return
         if clock.due():
-            clock.resolve()
+            clock.resolve(host)
             self._alive()
             clock.sync()
             self._alive()

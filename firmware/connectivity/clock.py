@@ -65,9 +65,12 @@ class Clock:
         """True when sync() has something to do."""
         return self._time.ticks_diff(self._time.ticks_ms(), self._next_ms) >= 0
 
-    def resolve(self):
-        """Looks one server's address up. Blocks as long as DNS does: only between connections."""
-        host = self._servers[self._resolved % len(self._servers)]
+    def resolve(self, nearest=None):
+        """Looks one server's address up. Blocks as long as DNS does: only between connections.
+
+        `nearest`: a host to ask in turn with the public servers, which a firewall may hide."""
+        servers = self._servers if nearest is None else self._servers + (nearest,)
+        host = servers[self._resolved % len(servers)]
         self._resolved += 1
         try:
             address = self._socket.getaddrinfo(host, 123)[0][-1][0]
@@ -76,7 +79,7 @@ class Clock:
             return
         if address not in self._addresses:
             self._addresses.append(address)
-            if len(self._addresses) > len(self._servers):
+            if len(self._addresses) > len(servers):
                 self._addresses.pop(0)
 
     def sync(self):

@@ -174,6 +174,21 @@ def test_the_next_server_is_asked_when_one_is_dead():
     assert clock.problem == ""
 
 
+def test_where_public_servers_are_blocked_the_brokers_host_is_asked():
+    world, clock = setting()
+    world.names["broker.lan"] = "192.168.1.10"
+    world.dead = ["1.1.1.1", "2.2.2.2", "3.3.3.3"]
+    started_us = world.true_us
+    while not clock.is_set and world.true_us - started_us < 120_000_000:
+        world.pass_ms(1000)
+        if clock.due():  # what the uplink does before each attempt
+            clock.resolve("broker.lan")
+            clock.sync()
+    assert world.true_us - started_us < 60_000_000
+    assert abs(error_ms(world, clock)) <= 560
+    assert [host for host, _ in world.asked] == world.dead + ["192.168.1.10"] * 2
+
+
 def test_without_any_server_the_questions_grow_rare():
     world, clock = setting()
     world.dead = ["1.1.1.1"]

@@ -55,7 +55,7 @@ class WallClock:
     def due(self):
         return not self.is_set
 
-    def resolve(self):
+    def resolve(self, nearest):
         pass
 
     def sync(self):
