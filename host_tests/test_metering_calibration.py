@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
+from metering_bench import MeterBench
 
 from metering.adc import InternalAdc
 from metering.calibration import load
+from metering.calibration_bench import calibrated
 from metering.meter import Meter
 from sim.cpython.virtual_time import VirtualTime
 from sim.front_end import FrontEnd
@@ -88,3 +91,63 @@ def test_a_site_of_two_phases_is_refused_at_start() -> None:
     adc = InternalAdc([reader.read_u16 for reader in Plant().readers(time)])
     with pytest.raises(ValueError, match="phases: expected 1 or 3, got 2"):
         Meter(adc, load("home"), time=time, phases=2)
+
+
+def readings_of(plant: Plant, calibration: dict | None, points: list[tuple]) -> list[dict]:
+    """What a bench writes down: the meter beside the plant's truth at each (share, phi, f)."""
+    readings = []
+    for share, phi, f in points:
+        plant.set(i=[share * 100] * 3, phi=[phi] * 3, f=f, u=[230] * 3)
+        told = MeterBench(plant, calibration=calibration).after(2.05)
+        for n in range(3):
+            lag = math.degrees(math.atan2(told.q_mvar[n], told.p_mw[n]))
+            readings += [
+                {"channel": "u", "phase": n, "told": told.u_mv[n] / 1e3, "reference": 230.0},
+                {
+                    "channel": "i",
+                    "phase": n,
+                    "told": told.i_ma[n] / 1e3,
+                    "reference": share * 100,
+                    "told_deg": lag,
+                    "reference_deg": phi,
+                    "f": f,
+                },
+            ]
+    return readings
+
+
+def test_readings_beside_a_reference_calibrate_a_board() -> None:
+    plant = Plant(seed=12, noise_lsb=2)
+    found = readings_of(plant, None, [(0.5, 0, 50.0), (0.2, 60, 50.0), (0.5, 60, 60.0)])
+    calibration = calibrated(load("home"), found, "bench 3", 1_800_000_000)
+    assert load("home", calibration).by == "bench 3"
+    exact = plant.calibration()
+    for name in ("gain_i_na", "gain_u_nv"):
+        assert calibration[name] == pytest.approx(exact[name], rel=0.003)
+    plant.set(i=[30, 20, 10], phi=[60, -60, 0], f=50.0)
+    told, truth = MeterBench(plant, calibration=calibration).after(2), plant.truth()
+    for n in range(3):
+        assert told.i_ma[n] == pytest.approx(truth["i"][n] * 1e3, rel=0.005)
+        assert told.p_mw[n] == pytest.approx(truth["p"][n] * 1e3, rel=0.008)
+
+
+def test_readings_that_contradict_each_other_or_are_missing_are_no_calibration() -> None:
+    def row(channel: str, phase: int, told: float, reference: float, **more: float) -> dict:
+        return {"channel": channel, "phase": phase, "told": told, "reference": reference, **more}
+
+    sound = [row(c, n, x, 1.02 * x) for c in "iu" for n in range(3) for x in (10.0, 50.0)]
+    used = load("home")
+    assert (
+        calibrated(used, sound, "x", 0)["gain_i_na"]
+        == [pytest.approx(1.02 * used.gain_i_na[0], abs=1)] * 3
+    )
+    assert calibrated(used, sound, "x", 0)["phase_i_mdeg"] == list(used.phase_i_mdeg)
+    with pytest.raises(ValueError, match="i2: expected 2 readings"):
+        calibrated(used, [r for r in sound if (r["channel"], r["phase"]) != ("i", 1)], "x", 0)
+    with pytest.raises(ValueError, match=r"u3: .* off the other readings"):
+        calibrated(used, [*sound, row("u", 2, 30.0, 32.0)], "x", 0)
+    with pytest.raises(ValueError, match="i1: a reading of 0"):
+        calibrated(used, [*sound, row("i", 0, 0, 3.0)], "x", 0)
+    angles = [row("i", 0, 10.0, 10.2, told_deg=60.0, reference_deg=phi) for phi in (59.0, 60.5)]
+    with pytest.raises(ValueError, match="i1: an angle"):
+        calibrated(used, [*sound, *angles], "x", 0)

@@ -31,6 +31,36 @@ def test_the_vms_measure_what_cpython_measures(run_vm: Run) -> None:
                 assert b == (a if a is None else pytest.approx(a, rel=2e-6, abs=5000))
 
 
+def test_the_vms_find_out_about_the_wiring_what_cpython_finds_out(run_vm: Run) -> None:
+    sys.path.insert(0, str(FOLDER))
+    import scenario
+
+    state, findings, told = scenario.wired(TABLE)
+    assert state["clamps"] == ["L1", "-L3", "L2"]
+    assert state["sequence"] == "123"
+    assert told == state["findings"]
+    code = PRELUDE + "import json\nprint(json.dumps(scenario.wired(table)))"
+    theirs = json.loads(run_vm(code))
+    assert theirs[0].pop("confidence") == pytest.approx(state.pop("confidence"), abs=0.05)
+    assert theirs == json.loads(json.dumps([state, findings, told]))
+
+
+def test_judging_leaves_no_code_on_the_heap(run_vm: Run) -> None:
+    code = """
+import gc
+scenario.wired(table)
+gc.collect()
+before = gc.mem_alloc()
+scenario.wired(table)
+gc.collect()
+print(gc.mem_alloc() - before)
+print("metering.wiring_judge" in sys.modules)
+"""
+    left, there = run_vm(PRELUDE + code).split()
+    assert int(left) < 1000
+    assert there == "False"
+
+
 @pytest.mark.parametrize(
     "amplitude",
     [
@@ -60,7 +90,8 @@ def locked(mains, meter):
 
 mains = scenario.Mains(table)
 mains.amplitude = {amplitude}
-meter = scenario.meter_on(mains)
+from metering.wiring import Wiring
+meter = scenario.meter_on(mains, wiring=Wiring(scenario.load("home"), 3, lambda: 0))
 while meter.slice() is None:
     pass
 print(locked(mains, meter))

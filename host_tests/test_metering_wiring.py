@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from array import array
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from metering_bench import MeterBench
 from wiring_sites import DOUBLE, RIGHT, SINGLE, Bench, Site, reverse, without
 
+from device.settings import Settings
 from metering import kernels as k
 from metering.calibration import load
 from metering.wiring import Wiring
@@ -222,6 +224,32 @@ def test_without_room_on_the_heap_nothing_is_judged() -> None:
     for _ in range(4):
         assert wiring.look(bench.after(1.05)) == ()
     assert wiring.state["clamps"] is None
+
+
+def test_only_a_wiring_that_can_be_is_a_setting(tmp_path: Path) -> None:
+    settings = Settings(str(tmp_path / "settings"))
+    for good in (
+        {"clamps": ["L1", "-L3", "L2"]},
+        {"clamps": ["L3", "L1", "-L2"], "export": True},
+        None,
+    ):
+        settings.update(wiring=good)
+        assert Settings(str(tmp_path / "settings")).wiring == good
+    for bad in (
+        {"clamps": ["L1", "L1", "L2"]},
+        {"clamps": ["L1", "L2"]},
+        {"clamps": ["L1", "L2", "L3", "L3"]},
+        {"clamps": ["L1", "--L2", "L3"]},
+        {"clamps": ["L1", "L2", None]},
+        {"clamps": "L1L2L3"},
+        {"clamps": ["L1", "L2", "L3"], "export": 1},
+        {"clamps": ["L1", "L2", "L3"], "more": 1},
+        {"export": True},
+        ["L1", "L2", "L3"],
+        5,
+    ):
+        with pytest.raises(ValueError, match="wiring"):
+            settings.update(wiring=bad)
 
 
 def test_crossing_channels_stays_in_words_for_as_many_cycles_as_are_added() -> None:

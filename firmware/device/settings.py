@@ -39,15 +39,21 @@ def _one_of(*allowed):
 
 
 def _wiring(value):
-    clamps = value.get("clamps") if type(value) is dict else None
-    letters = [str(grip)[-2:] for grip in clamps] if type(clamps) is list else None
-    if not letters or sorted(letters) != ["L1", "L2", "L3"] or type(clamps[0]) is not str:
-        raise ValueError('expected {"clamps": ["L1", "L2", "L3"]} in any order, "-L2" = turned')
-    for grip in clamps:
-        if type(grip) is not str or grip[:-2] not in ("", "-"):
-            raise ValueError('expected clamps on "L1" or "-L1" ...')
-    if type(value.get("export", False)) is not bool or not set(value) <= {"clamps", "export"}:
-        raise ValueError("expected clamps and export (true or false), nothing else")
+    if type(value) is not dict or not set(value) <= {"clamps", "export"}:
+        raise ValueError("expected clamps and perhaps export, nothing else")
+    clamps = value.get("clamps")
+    seen = []
+    if type(clamps) is list:
+        seen = [grip[-2:] for grip in clamps if type(grip) is str and grip[:-2] in ("", "-")]
+    if type(clamps) is not list or len(clamps) != 3 or sorted(seen) != ["L1", "L2", "L3"]:
+        raise ValueError('expected clamps on "L1", "L2", "L3" in any order, "-L2" = turned round')
+    if type(value.get("export", False)) is not bool:
+        raise ValueError("expected true or false for export")
+
+
+def _flag(value):
+    if type(value) is not bool:
+        raise ValueError("expected true or false")
 
 
 # name: (default, check, may it be None = not set, may its value be shown)
@@ -59,6 +65,7 @@ _SETTINGS = {
     "supply_max_a": (None, _whole(6, 400), True, True),  # the main fuse, A per phase
     "phases": (3, _one_of(1, 3), False, True),
     "wiring": (None, _wiring, True, True),  # which clamp is where, confirmed by a person
+    "home_assistant": (False, _flag, False, True),  # announce the values to Home Assistant
     "step_a": (2, _whole(1, 400), False, True),  # a jump of this many A is sent at once
 }
 

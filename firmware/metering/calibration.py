@@ -61,8 +61,9 @@ class Calibration:
         """
         moved = Calibration(self.variant)
         moved.gain_u_nv, moved.phase_u_mdeg = self.gain_u_nv, self.phase_u_mdeg
-        moved.gain_i_na = tuple(self.gain_i_na[clamp] for clamp in order)
-        moved.phase_i_mdeg = tuple(self.phase_i_mdeg[clamp] for clamp in order)
+        a, b, c = order
+        moved.gain_i_na = self.gain_i_na[a], self.gain_i_na[b], self.gain_i_na[c]
+        moved.phase_i_mdeg = self.phase_i_mdeg[a], self.phase_i_mdeg[b], self.phase_i_mdeg[c]
         moved.calibrated, moved.by, moved.at = self.calibrated, self.by, self.at
         moved.direction = tuple(direction)
         return moved

@@ -133,16 +133,15 @@ def _judge(w, voltages, live):
         for p in range(3):  # as on a site of the usual sequence
             if not live[p]:
                 voltages[p] = voltages[w.ref] + 120 * (p - w.ref)
-    weights = []
+    weights = [None] * 3  # type: list
     for j in range(3):
         if w.seen[j] is None:
-            weights.append(None)
             continue
         row = [0] * 6
         for h in range(6):
             angle = wrapped(w.seen[j][0] - voltages[h % 3] - (180 if h > 2 else 0))
             row[h] = max(1, weight(angle) * w.steps[6 * j + h] // 255)
-        weights.append(row)
+        weights[j] = row
     percent, best = _weigh(w, weights)
     outflow = _outflow(w, best)
     claims = [None] * 3
@@ -194,7 +193,8 @@ def _weigh(w, weights):
                     sums[1][b] += joint
                 if c is not None:
                     sums[2][c] += joint
-    percent, best = [0] * 3, [None] * 3
+    percent = [0] * 3
+    best = [None] * 3  # type: list
     for j in range(3):
         if weights[j] and total:
             most = max(sums[j])
@@ -247,7 +247,7 @@ def _tell(w):
     if w.seen == [None] * 3:  # nothing is switched on
         silent = (False,) * 3
     w.findings = findings(w, claims, sequence=sequence, outflow=outflow, silent=silent)
-    clamps = [None] * 3
+    clamps = [None] * 3  # type: list
     for j in range(3):
         if claims[j] is not None:
             clamps[w.clamp_of[j]] = NAMES[claims[j]]
@@ -279,7 +279,7 @@ WORDS = {
 def findings(w, claims, *, sequence, outflow, silent):
     """Pairs of key and arguments. claims, silent: by channel."""
     expected, clamp_of = w.expected, w.clamp_of
-    found = []
+    found = []  # type: list
     for j, h in enumerate(claims):
         if h is None or h == expected[j]:
             continue
