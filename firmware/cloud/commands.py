@@ -13,7 +13,7 @@ _ID_LENGTH = const(64)
 _ERROR_LENGTH = const(240)
 _LOG_LENGTH = const(2000)  # characters of an answer to `log`: it exists three times on the heap
 _REMEMBERED = const(16)  # ids: a broker may deliver a command twice
-_MAY_SET = ("supply_max_a", "step_a", "interval_s", "phases", "wiring")
+_MAY_SET = ("supply_max_a", "step_a", "interval_s", "phases", "wiring", "home_assistant")
 
 # What each command takes: name -> (least, most) of a whole number. `set` has the settings' rules.
 _ARGUMENTS = {

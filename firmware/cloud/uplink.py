@@ -7,6 +7,7 @@ dropped and counted. `state` tells a person how it stands.
 
 import gc
 import random
+import sys
 
 from micropython import const
 
@@ -76,6 +77,8 @@ class Uplink:
         self._stop_reason = None
         self._sent = None  # the newest measurement this connection carried
         self._sent_ms = 0
+        self._announced = False  # to Home Assistant, over this connection
+        self._value = None  # the next to be announced, or taken back
         self._shown_rssi = None
 
     def run(self):
@@ -197,6 +200,8 @@ class Uplink:
         self._drop_old()
         self._report = False
         self._sent = None
+        self._announced = False
+        self._value = None
         self._publish_status(client, True, "connected")
         client.subscribe(self._topics.command, 1)
         told = None  # the `info` the broker has
@@ -246,6 +251,8 @@ class Uplink:
             elif self._refused:
                 self._refused -= 1
                 client.publish(self._topics.response, _TOO_MANY, False, 1)
+            elif allowed and self._announce(client):
+                allowed = False
             elif allowed and self._backlog is not None:
                 sending = self._send_record(client)
                 allowed = not sending
@@ -286,6 +293,33 @@ class Uplink:
     def _publish_status(self, client, online, reason):
         status = protocol.status_payload(online, self._clock.unix_ms(), reason)
         client.publish(self._topics.status, status, True, 1)
+
+    def _announce(self, client):
+        """Publishes one message of Home Assistant's discovery, if one is due. Returns whether."""
+        wanted = self._settings.home_assistant
+        if wanted != self._announced:  # from the start, also when it changed half-way
+            self._announced = wanted
+            self._value = 0
+        if self._value is None:
+            return False
+        try:
+            from cloud import home_assistant  # noqa: PLC0415 (rarely needed)
+
+            message = home_assistant.message(
+                self._value, self._info(), self._settings.interval_s, wanted
+            )
+        except MemoryError:  # with the portal's pages in memory, say; the next connection tries
+            self._log.warn("cloud", "no memory to tell Home Assistant")
+            message = None
+        if message is None:
+            self._value = None
+            sys.modules.pop("cloud.home_assistant", None)
+            if hasattr(sys.modules["cloud"], "home_assistant"):
+                del sys.modules["cloud"].home_assistant
+            return False
+        self._value += 1
+        client.publish(message[0], message[1], True, 1)
+        return True
 
     def _say_goodbye(self, client):
         """`status` offline in our own words, if the broker still listens."""

@@ -4,7 +4,8 @@ argv[1]: JSON {"host", "port", "tls", "hosts", "ca", "speed", "clock", "period_m
 "interval_s"};
 time runs `speed` times as fast, so that a deadline of 8 s takes one. Prints a line of JSON for
 every change of state; takes lines of JSON on stdin: {"link": "lan"|null, "ip", "provider",
-"info", "carried_ma", "records", "stop", "end"}; "end": "collected" ends the thread first.
+"info", "carried_ma", "home_assistant", "records", "stop", "end"}; "end": "collected" ends the
+thread first.
 """
 
 import _thread
@@ -76,6 +77,7 @@ link = Part(interface=config.get("link", "wifi"), ip="192.168.1.57")
 settings = Part(
     provider={name: config[name] for name in ("host", "port", "tls")},
     interval_s=config.get("interval_s", 1),
+    home_assistant=False,
     step_a=2,
     supply_max_a=25,
 )
@@ -126,6 +128,8 @@ def measurement(seq):
 def obey(order):
     if "link" in order:
         link.interface = order["link"]
+    if "home_assistant" in order:
+        settings.home_assistant = order["home_assistant"]
     if "carried_ma" in order:
         plant.carried_ma = order["carried_ma"]
     if "ip" in order:
