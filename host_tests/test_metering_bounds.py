@@ -63,6 +63,21 @@ def test_no_word_wraps_within_a_cycle(name: str, scans: int, period_us: int, us:
         )
 
 
+@pytest.mark.parametrize(("scans", "period_us"), [(93, 20_000), (90, 19_999), (508, 22_730)])
+def test_every_scan_begins_when_its_share_of_the_period_has_passed(
+    scans: int, period_us: int
+) -> None:
+    time = Steps(3)
+    begun = []
+    readers = time.readers([lambda n: 30_000] * 6)
+    first = readers[0]
+    readers[0] = lambda: (begun.append(time.now), first())[1]  # type: ignore[func-returns-value]
+    sums, raw = cycle_sums(), array("H", [0] * 6 * scans)
+    args = (readers, time.ticks_us, time.sleep_us, period_us, scans, -1, 0, 0, 100)
+    assert k.scan_cycle(*args, sums, raw) == scans
+    assert begun == [n * period_us // scans for n in range(scans)]
+
+
 @pytest.mark.parametrize("name", EXTREMES)
 def test_a_message_of_32767_scans_still_fits_its_words(name: str) -> None:
     cycle = scanned(compile_viper(k.scan_cycle, strict=True), name, k.MAX_SCANS, 65_535, 5)

@@ -151,3 +151,28 @@ def test_readings_that_contradict_each_other_or_are_missing_are_no_calibration()
     angles = [row("i", 0, 10.0, 10.2, told_deg=60.0, reference_deg=phi) for phi in (59.0, 60.5)]
     with pytest.raises(ValueError, match="i1: an angle"):
         calibrated(used, [*sound, *angles], "x", 0)
+
+
+def test_a_lead_measured_at_another_frequency_is_brought_to_50_hz() -> None:
+    used = load("home")
+    rows = [
+        {"channel": c, "phase": n, "told": x, "reference": x}
+        for c in "iu"
+        for n in range(3)
+        for x in (10.0, 50.0)
+    ]
+    rows.append({"channel": "i", "phase": 0, "told": 10.0, "reference": 10.0, "f": 60.0})
+    rows[-1] |= {"told_deg": 60.0, "reference_deg": 61.0}
+    leads = calibrated(used, rows, "x", 0)["phase_i_mdeg"]
+    assert leads == [used.phase_i_mdeg[0] + 1200, *used.phase_i_mdeg[1:]]
+
+
+def test_each_clamp_keeps_its_own_calibration_on_another_phase() -> None:
+    calibration = load("home", Plant(seed=4).calibration())
+    moved = calibration.clamped((2, 0, 1), (1, -1, 1))
+    for name in ("gain_i_na", "phase_i_mdeg"):
+        a, b, c = getattr(calibration, name)
+        assert getattr(moved, name) == (c, a, b)
+    assert moved.gain_u_nv == calibration.gain_u_nv
+    assert moved.direction == (1, -1, 1)
+    assert moved.calibrated

@@ -226,6 +226,26 @@ def test_without_room_on_the_heap_nothing_is_judged() -> None:
     assert wiring.state["clamps"] is None
 
 
+@pytest.mark.parametrize("u", [[230, 230, 230], [0, 230, 230]])
+def test_the_angles_judged_by_are_right_within_half_a_degree(u: list[float]) -> None:
+    """Skew between channels and the sensors' leads are taken off, whatever voltage is live."""
+    plant = Plant(seed=6, u=u, i=[40, 40, 40], phi=[20, -20, 5])
+    wiring = Wiring(load("home", plant.calibration()), 3, room)
+    bench = MeterBench(plant, wiring=wiring)
+    wiring.look(bench.after(1.05))
+    ref = 0 if u[0] else 1
+    for clamp in range(3):
+        wanted = [20, -20, 5][clamp] + 120 * (clamp - ref)
+        assert (wiring.seen[clamp][0] - wanted + 180) % 360 - 180 == pytest.approx(0, abs=0.5)
+
+
+def test_a_reading_that_fits_two_answers_is_no_claim() -> None:
+    bench = Bench(random.Random(2))
+    bench.show(Site([16, 10, 6], [62, 0, 0], 0.1), ("L1", None, None))
+    assert bench.clamps == [None, None, None]
+    assert bench.wiring.state["confidence"] is None
+
+
 def test_only_a_wiring_that_can_be_is_a_setting(tmp_path: Path) -> None:
     settings = Settings(str(tmp_path / "settings"))
     for good in (
