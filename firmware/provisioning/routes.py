@@ -38,6 +38,9 @@ _POLICY = (
 )
 _REASONS = {200: "OK", 302: "Found", 303: "See Other", 400: "Bad Request", 403: "Forbidden",
             405: "Method Not Allowed", 503: "Busy"}  # fmt: skip
+# What a page takes while it is made, and a little for the meter and the uplink: rather no
+# page than no measurement. On the board a word has four bytes.
+_RESERVE = 14_000 if sys.maxsize >> 32 else 8_000
 _BUSY = '<meta http-equiv="refresh" content="2;url=/"><h1>…</h1>'  # in every language
 
 
@@ -77,6 +80,9 @@ class Routes:
         if page:
             try:
                 if page not in self._loaded:
+                    gc.collect()  # or the code would fill the last large gaps
+                    if hasattr(gc, "mem_free") and gc.mem_free() < _RESERVE:
+                        raise MemoryError
                     self._loaded[page] = _load(page)
                 return self._loaded[page](self, request, name)
             except MemoryError:
@@ -182,7 +188,6 @@ def from_own_page(request):
 def _load(page):
     """The function answer(site, request, name) of page_<page>.py; nobody else keeps it."""
     name = "page_" + page
-    gc.collect()  # or the code would fill the last large gaps
     module = __import__("provisioning." + name, None, None, ("answer",))
     sys.modules.pop("provisioning." + name)
     package = sys.modules["provisioning"]
