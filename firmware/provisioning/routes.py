@@ -48,7 +48,12 @@ class Routes:
     """`respond(request)` is the Response to a request. `parts` are the attributes that the pages
     use: link, identity, settings, meter, uplink, info, supervisor, restart, ssl, ca_path."""
 
-    def __init__(self, *, folder=None, **parts):
+    def __init__(self, *, link, identity, settings, meter, uplink, folder=None, **parts):
+        self.link = link
+        self.identity = identity
+        self.settings = settings
+        self.meter = meter
+        self.uplink = uplink
         for name, part in parts.items():
             setattr(self, name, part)
         self._folder = folder or __file__.rpartition("/")[0] + "/"

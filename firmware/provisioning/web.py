@@ -182,9 +182,9 @@ class Server:
             if have == len(body):
                 break
             data = (await _more(reader))[: len(body) - have]
-        if room == self.max_body:
-            body = bytes(body)  # a form, which Microdot takes apart
-        return Request(None, None, first[0], first[1], "1.0", headers, body=body)
+        # A form must be bytes: Microdot takes it apart.
+        whole = bytes(body) if room == self.max_body else body
+        return Request(None, None, first[0], first[1], "1.0", headers, body=whole)
 
 
 class _Connection:
