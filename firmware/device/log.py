@@ -6,7 +6,7 @@ writes a line leaves them out, nothing here could recognise them.
 
 
 class Log:
-    kept = 40  # lines
+    kept = 24  # lines
     width = 160  # characters of a line
 
     def __init__(self, time, write=print):
