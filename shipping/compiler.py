@@ -34,8 +34,8 @@ def compile_file(source: Path, target: Path, architecture: str) -> None:
     # It is in tracebacks, and in the hash of the file: no name of a temporary folder.
     ours = source.is_relative_to(ROOT) and not source.is_relative_to(ROOT / "build")
     shown = str(source.relative_to(ROOT)) if ours else source.name
-    # -O3 leaves line numbers out: they cost 4 kB of a board's 100. A traceback still names file and
-    # function, and functions here are short.
+    # -O3 leaves line numbers out: they cost 4 kB of a board's 100. A traceback still names file
+    # and function, and functions here are short.
     options = [f"-march={architecture}", "-O3", "-msmall-int-bits=31", "-s", shown]
     done = subprocess.run(
         [_compiler(), *options, "-o", str(target), str(source)],
