@@ -65,8 +65,12 @@ def _power_on():
     _clock.look()
     if _board.config.get("measure"):
         # What every firmware asks for once; on the board these live outside the Python heap.
-        held = [machine.ADC(machine.Pin(number)) for number in (36, 39, 32, 33, 34, 35)]
-        held += [network.WLAN(network.WLAN.IF_STA), network.WLAN(network.WLAN.IF_AP)]
+        held = [network.WLAN(network.WLAN.IF_STA), network.WLAN(network.WLAN.IF_AP)]
+        for number in (36, 39, 32, 33, 34, 35):
+            try:
+                held.append(machine.ADC(machine.Pin(number)))
+            except ValueError:  # another chip, with its pins elsewhere
+                break
         held += [socket.socket() for _ in range(3)]
         gc.collect()
         _board.emit(ev="standins", bytes=gc.mem_alloc())
