@@ -47,9 +47,12 @@ def test_it_is_installed_measures_and_publishes_every_second() -> None:
         assert payload["u"] == pytest.approx([230, 230, 230], rel=0.01)
         assert payload["p"] == pytest.approx([3680, 2300, 1380], rel=0.03)
         assert payload["f"] == pytest.approx(50, abs=0.02)
-        assert payload["cov"] >= 0.95
-        assert payload["flags"] == []
+        # The promise is 0.95 in any ten seconds; a busy host may cost a single one a little.
+        assert set(payload["flags"]) <= {"low_coverage"}
         assert abs(payload["ts"] / 1000 - lines[-1]["t"]) < 60
+    seconds_measured = steady(device.measurements)
+    for first in range(len(seconds_measured) - 9):
+        assert coverage(seconds_measured[first : first + 10]) >= 0.95
     for topic in ("status", "info"):
         (line, *_) = device.topic(topic)
         assert (line["retain"], line["qos"]) == (True, 1), topic
