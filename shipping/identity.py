@@ -6,9 +6,11 @@ say of it.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import secrets
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -76,3 +78,15 @@ def _firmwares() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def settings(**changes: object) -> bytes:
+    """The content of /settings with these changes, judged and written by the firmware's own code.
+    ValueError says what is wrong."""
+    if str(FIRMWARE) not in sys.path:
+        sys.path.append(str(FIRMWARE))
+    module = importlib.import_module("device.settings")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "settings")
+        module.Settings(str(path)).update(**changes)
+        return path.read_bytes()

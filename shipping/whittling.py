@@ -1,35 +1,50 @@
 """A module without what nobody calls: on the board every function and every name costs heap.
 
-In: Python source, dotted names ("Response.redirect"). Out: the source without these functions,
-methods and class attributes; a name that is not there is an error, so that a new version of the
-module is noticed.
+In: Python source, dotted names ("Response.redirect", "Request.__init__.self.app") and imports as
+they are written. Out: the source without these functions, methods, attributes and imports; a name
+that is not there is an error, so that a new version of the module is noticed.
 """
 
 from __future__ import annotations
 
 import ast
 
-# The portal (firmware/provisioning/web.py) uses Request and Response. It has its own server, which
-# reads requests and sends answers within limits that Microdot's does not have.
-MICRODOT_UNUSED = tuple(
-    f"{owner}{name}"
-    for owner, names in (
-        ("", "AsyncBytesIO urlencode abort redirect send_file mro"),
-        ("", "invoke_handler iscoroutine print_exception MUTED_SOCKET_ERRORS"),
-        ("", "URLPattern HTTPException Microdot Response.already_handled"),
-        ("NoCaseDict.", "__delitem__ __contains__ update"),
-        ("MultiDict.", "getlist"),
-        ("Request.", "create _safe_readline json files stream after_request"),
-        ("Request.", "max_content_length max_body_length max_readline"),
-        ("Response.", "write complete body_iter set_cookie delete_cookie redirect send_file"),
-        ("Response.", "types_map send_file_buffer_size default_send_file_max_age"),
-    )
-    for name in names.split()
+# The portal (firmware/provisioning/web.py) uses Request. It has its own server, which reads
+# requests and sends answers within limits that Microdot's does not have.
+MICRODOT_UNUSED = (
+    *(
+        f"{owner}{name}"
+        for owner, names in (
+            ("", "AsyncBytesIO urlencode abort redirect send_file mro"),
+            ("", "invoke_handler iscoroutine print_exception MUTED_SOCKET_ERRORS"),
+            ("", "URLPattern HTTPException Microdot NoCaseDict"),
+            ("", "Response Response.already_handled"),
+            ("MultiDict.", "getlist"),
+            ("Request.", "create _safe_readline json files stream after_request"),
+            ("Request.", "max_content_length max_body_length max_readline G"),
+            ("Request.__init__.self.", "app client_addr scheme url url_prefix subapp route g"),
+            ("Request.__init__.self.", "http_version sock body_used _stream _json _files"),
+            ("Request.__init__.self.", "after_request_handlers"),
+        )
+        for name in names.split()
+    ),
+    "import asyncio",
+    "import io",
+    "import re",
+    "import time",
+    "import orjson as json",
+    "import json",
+    "from inspect import iscoroutinefunction, iscoroutine",
+    "from functools import partial",
+    "from sys import print_exception",
+    "import traceback",
 )
 
 
 def whittled(source: str, omitted: tuple[str, ...]) -> str:
     """`source` without what defines the names `omitted`; ValueError names those it lacks."""
+    if not omitted:
+        return source
     left = set(omitted)
     tree = ast.parse(source)
     tree.body = _without(tree.body, "", set(omitted), left)
@@ -45,12 +60,14 @@ def _without(body: list[ast.stmt], owner: str, names: set[str], left: set[str]) 
         if name in names:
             left.discard(name)
             continue
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
             node.body = _without(node.body, f"{name}.", names, left) or [ast.Pass()]
         elif isinstance(node, ast.Try):
-            node.body = _without(node.body, owner, names, left) or [ast.Pass()]
+            node.body = _without(node.body, owner, names, left)
             for handler in node.handlers:
                 handler.body = _without(handler.body, owner, names, left) or [ast.Pass()]
+            if not node.body:
+                continue
         kept.append(node)
     return kept
 
@@ -60,4 +77,6 @@ def _name(node: ast.stmt) -> str:
         return node.name
     if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name | ast.Attribute):
         return ast.unparse(node.targets[0])
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return ast.unparse(node)
     return ""
