@@ -17,6 +17,7 @@ air.bin, 64 bytes, rewritten in place, little-endian:
 | 13 | u8 ntp: 0 up, 1 dead |
 | 14 | u8 stations joined to the board's access point |
 | 15 | u8 0 at power-on; the running program is interrupted when it becomes another |
+| 16 | u8 dhcp: 0 up, 1 dead, and what was leased has run out |
 | 20 | u24 seconds by which the world's clock differs from the host's, u8 1 = it is behind |
 
 world.txt, replaced by rename, one entry a line, words without spaces:
@@ -38,7 +39,7 @@ from typing import Any
 
 OPEN, WPA, WPA2, WPA3 = 0, 2, 3, 6
 
-_FORMAT = struct.Struct("<4sI8B4xI40x")
+_FORMAT = struct.Struct("<4sI9B3xI40x")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "wifi": ("down", "up"),
     "lan": ("down", "up"),
@@ -46,6 +47,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "dns": ("up", "dead"),
     "button": ("up", "pressed"),
     "ntp": ("up", "dead"),
+    "dhcp": ("up", "dead"),
 }
 
 
@@ -82,6 +84,7 @@ class Air:
     dns: str = "up"
     button: str = "up"
     ntp: str = "up"
+    dhcp: str = "up"
     stations: int = 0
     clock_offset_s: int = 0
     networks: tuple[Network, ...] = (BUILDING, *NEIGHBOURS)
@@ -170,10 +173,10 @@ class Air:
             os.close(handle)
 
     def _bytes(self) -> bytes:
-        states = [choices.index(getattr(self, name)) for name, choices in _CHOICES.items()]
+        *states, dhcp = (choices.index(getattr(self, name)) for name, choices in _CHOICES.items())
         offset = abs(self.clock_offset_s) | (0x1000000 if self.clock_offset_s < 0 else 0)
         return _FORMAT.pack(
-            b"AGAI", self._generation, *states, self.stations, self._interrupts, offset
+            b"AGAI", self._generation, *states, self.stations, self._interrupts, dhcp, offset
         )
 
     def _world(self) -> Iterable[str]:

@@ -2,7 +2,8 @@
 
     GET  /plant   the plant's fields, and `truth`: what an ideal meter would say now
     PUT  /plant   {"i": [16, -10, 6], ...}: only the fields named change; answers as GET
-    GET  /net     wifi, lan, internet, dns, and the building's `ssid` and `password`
+    GET  /net     wifi, lan, internet, dns, dhcp, ntp, the board's button; the building's `ssid`
+                  and `password`
     PUT  /net     {"wifi": "down", ...}: only the fields named change; answers as GET
     GET  /power   {"power": "on"} or {"power": "cut"}
     POST /power   cut or on: as text, as {"do": "cut"}, {"power": "cut"} or /power?do=cut
@@ -26,6 +27,9 @@ NET: dict[str, tuple[str, ...]] = {
     "lan": ("up", "down"),
     "internet": ("up", "refused", "blackhole"),
     "dns": ("up", "dead"),
+    "dhcp": ("up", "dead"),
+    "ntp": ("up", "dead"),
+    "button": ("up", "pressed"),
 }
 _POWER = ("cut", "on")
 

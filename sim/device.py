@@ -30,8 +30,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from shipping.renaming import explained
 from sim.air import Air
 from sim.image import Image, ImageError, build, default_vm
+from sim.ports import free_port
 from sim.serial_port import SerialPort
 
 Event = dict[str, Any]
@@ -41,7 +43,7 @@ PWRON_RESET, HARD_RESET, WDT_RESET, _DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 _SPARE_BYTES = 4096  # what the stand-ins use for a moment: an event's text, a lookup's line
 _BOOT_S = 0.3  # from reset to the image running
 _PLANT_BYTES = 65536
-_measured: dict[tuple[Path, int, Any], int] = {}  # what stand-ins hold, by image and plant
+_measured: dict[tuple[Path, int, Any, bool], int] = {}  # what stand-ins hold, by image and plant
 _FED_EVERY_S = 0.3  # a stand-in tells of a fed watchdog at least this often
 
 
@@ -58,13 +60,6 @@ def heap_bytes(heap: str, word_bytes: int) -> int:
         raise ValueError(f"heap: expected a number like 100wk, 160k or 1m, got {heap!r}")
     size = int(match[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[match[3]]
     return size * word_bytes // 4 if match[2] else size
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port of 127.0.0.1 nobody listens on now."""
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class SimulatedDevice:
@@ -91,12 +86,15 @@ class SimulatedDevice:
         board: dict[str, Any] | None = None,
     ) -> None:
         """flash: the folder that is the board's file system; the firmware is laid out in it at
-        every start, then `files` (path: text) over it, e.g. a main.py of one's own. bare: nothing
-        is laid out, the board has what somebody flashes through `serial`, its serial port.
+        the first start, `files` (path: source, with the names of the repository's) over it at
+        each, e.g. a main.py of one's own. bare: nothing is laid out, the board has what somebody
+        flashes through `serial`, its serial port.
 
         board: further words for the stand-ins, e.g. {"chip": "esp32s3", "mac": "3c8a1f5e2b40",
         "image": "1.23.0", "cut_at_write": 7, "flash_size": 2097152, "conversion_us": 35,
-        "live_heap": True (garbage is collected before each look at the heap)}.
+        "live_heap": True (garbage is collected before each look at the heap),
+        "chip_file": "lfs.bin" (the flash is this file, with LittleFS; the folder is not used),
+        "erase_us": 45000, "program_us": 700 (the time a chip takes), "tell_erases": True}.
         cut_at_write holds for one power-on.
         """
         self.flash, self.air, self.plant = flash.resolve(), air, plant
@@ -109,6 +107,7 @@ class SimulatedDevice:
         self._vm, self._heap, self._lib = vm or default_vm(), heap, lib
         self._image, self._factory, self._files = image, factory, files or {}
         self._bare, self._serial = bare, serial
+        self._laid_out = False
         self._on_event, self._on_console = on_event, on_console
         self._run: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -131,15 +130,18 @@ class SimulatedDevice:
         if self._image is None:
             self._image = await asyncio.to_thread(build, self._vm, self._lib)
         self.flash.mkdir(parents=True, exist_ok=True)
-        if not self._bare:
+        if not self._bare and not self._laid_out:
             self._image.flash(self.flash, self._factory)
+            self._laid_out = True
         for name, text in self._files.items():
             (self.flash / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.flash / name).write_text(text)
+            code = name.endswith(".py")
+            (self.flash / name).write_text(self._image.translated(text) if code else text)
         self._run = Path(tempfile.mkdtemp(prefix="ampguard-board-"))
         self.air.attach(self._run)
         self._write_plant()
-        key = (self._image.folder, self._capacity, self.board.get("chip"))
+        chip_file = "chip_file" in self.board
+        key = (self._image.folder, self._capacity, self.board.get("chip"), chip_file)
         if key not in _measured:
             _measured[key] = await self._measure()
         self.standin_bytes = _measured[key]
@@ -295,7 +297,7 @@ class SimulatedDevice:
             stdout=asyncio.subprocess.PIPE if line is None else line,
             stderr=asyncio.subprocess.STDOUT,
             pass_fds=(write_end,),
-            start_new_session=True,
+            process_group=0,
             preexec_fn=_die_with_parent,
         )
 
@@ -323,7 +325,7 @@ class SimulatedDevice:
                 self._serial.raw = False
         heap = heap_bytes(self._heap, self._image.vm.word_bytes) + self.standin_bytes
         read_end, write_end = os.pipe()
-        line = self._serial.new_line() if self._serial else None
+        line = self._serial.new_line(cause == PWRON_RESET) if self._serial else None
         self.air.interrupts(0)
         process = await self._spawn(self._config(cause, write_end), heap, write_end, line)
         os.close(write_end)
@@ -387,6 +389,8 @@ class SimulatedDevice:
         match event["ev"]:
             case "reset":
                 self._reset = event["cause"]
+                if self._serial:
+                    self._serial.resets()
             case "wdt":
                 self._wdt_s = event["timeout"] / 1000
                 self._fed = event["at"]
@@ -418,6 +422,7 @@ class SimulatedDevice:
             self._console_line(line.decode(errors="replace").rstrip("\r\n"))
 
     def _console_line(self, text: str) -> None:
+        text = explained(text, self._image.names if self._image else {})
         self.console.append(text)
         if self._on_console:
             self._on_console(text)

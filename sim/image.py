@@ -3,7 +3,7 @@
 In: the path of a MicroPython binary. Out: an `Image`, a folder under build/ named by the hash of
 all that went into it: `standins/` (what the ESP32 image provides: sim/board and umqtt) and
 `flash/` (what lands on the board: firmware/ compiled, Microdot, pages and other files as they
-are). Made once, safe when several processes ask at the same time.
+are; `code` is the slot in it). Made once, safe when several processes ask at the same time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from shipping import renaming
 from shipping.compiler import ROOT, CompileError, architecture
-from shipping.firmware import Piece, pieces, store
+from shipping.firmware import NAMES, SLOT, Piece, beside, pieces, store, version_of
+from shipping.renaming import Names
 
 VENV_LIB = ROOT / ".venv" / "lib"
 
@@ -52,31 +54,68 @@ class Image:
 
     vm: Vm
     folder: Path
+    version: str
 
     @property
     def standins(self) -> Path:
         return self.folder / "standins"
 
+    @cached_property
+    def names(self) -> Names:
+        """What short names are in the source, see shipping/renaming.py."""
+        return json.loads((self.folder / NAMES).read_text())
+
+    def translated(self, source: str) -> str:
+        """A source that uses the firmware, in the names that this has here."""
+        ours = {
+            module: names
+            for module, names in self.names.items()
+            if not (self.standins / f"{module}.mpy").exists()
+        }
+        return renaming.translated(source, ours)
+
+    @property
+    def code(self) -> Path:
+        return self.folder / "flash" / SLOT
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """All that a board is flashed with, by its path."""
+        source = self.folder / "flash"
+        found = {
+            str(path.relative_to(source)): path.read_bytes()
+            for path in sorted(source.rglob("*"))
+            if path.is_file()
+        }
+        return found | beside(found, self.version, self.vm.architecture)
+
     def flash(self, folder: Path, factory: dict[str, Any] | None = None) -> None:
-        """Lays the firmware out in `folder`, the board's file system.
+        """Lays the firmware out in `folder`, the board's file system, as slot a.
 
         Code that is there and not in the image goes; everything else (settings, an existing
-        factory.json) stays as it is.
+        factory.json, the other slot) stays as it is. A board that has this firmware in slot a
+        goes on with the slot it was updated to.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        source = self.folder / "flash"
-        ours = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
-        for path in list(folder.rglob("*")):
-            if path.suffix in (".py", ".mpy") and path.relative_to(folder) not in ours:
-                path.unlink()
-        for name in sorted(ours):
-            data = (source / name).read_bytes()
+        ours = self.files
+        if all(_holds(folder / name, data) for name, data in ours.items() if name != "slot"):
+            ours = {name: data for name, data in ours.items() if not (folder / name).exists()}
+        else:
+            for path in list(folder.rglob("*")):
+                name = str(path.relative_to(folder))
+                if path.suffix in (".py", ".mpy") and name not in ours and name[:2] != "b/":
+                    path.unlink()
+        for name, data in ours.items():
             target = folder / name
-            if not target.is_file() or target.read_bytes() != data:
+            if not _holds(target, data):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
         if factory is not None and not (folder / "factory.json").exists():
             (folder / "factory.json").write_text(json.dumps(factory))
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data
 
 
 def default_vm() -> Path:
@@ -123,15 +162,16 @@ def build(vm: Path, lib: Path | None = None, firmware: Path | None = None) -> Im
 
 def _build(vm: Vm, lib: Path, firmware: Path) -> Image:
     try:
-        return Image(vm, store(list(_pieces(lib, firmware)), vm.architecture, "image"))
+        folder = store(list(_pieces(lib, firmware)), vm.architecture, "image")
+        return Image(vm, folder, version_of(firmware))
     except CompileError as error:
         raise ImageError(str(error)) from error
 
 
 def _pieces(lib: Path, firmware: Path) -> Iterator[Piece]:
     for source in sorted((ROOT / "sim" / "board").glob("*.py")):
-        yield Piece(f"standins/{source.stem}.mpy", source, True)
+        yield Piece(f"standins/{source.stem}.mpy", source, True, module=source.stem, world="image")
     for source in sorted((lib / "umqtt").glob("*.py")):
-        yield Piece(f"standins/umqtt/{source.stem}.mpy", source, True)
+        yield Piece(f"standins/umqtt/{source.stem}.mpy", source, True, world="image")
     for piece in pieces(firmware):
         yield replace(piece, name=f"flash/{piece.name}")

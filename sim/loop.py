@@ -58,9 +58,10 @@ class Loop:
         self.grid = grid
         self.rows: NDArray[np.uint16] = np.concatenate([scaled, scaled[:, :1]], axis=1).T
         self.noise = _noise_table(noise_lsb, spikes, seed)
-        # Plain lists: a conversion in CPython costs about a microsecond with them.
+        # Plain lists and numbers at hand: a conversion in CPython costs about a microsecond so.
         self.columns: list[list[int]] = self.rows.T.tolist()
-        self.noise_list: list[int] = self.noise.tolist()
+        noise: list[int] = self.noise.tolist()
+        self.at_hand = (grid.unit_ns, grid.row_ns, grid.rows * grid.row_ns, noise, len(noise) - 1)
 
     def to_bytes(self, generation: int) -> bytes:
         """plant.bin."""
@@ -114,23 +115,25 @@ class AdcReader:
 
     def read(self) -> int:
         """The 12-bit code."""
-        time, source = self._time, self._source
-        loop = source.loop
-        grid = loop.grid
-        position = time.ns // grid.unit_ns % (grid.rows * grid.row_ns)
-        row, within = divmod(position, grid.row_ns)
-        column = loop.columns[self._channel]
-        a = column[row]
-        state = (source.noise_state * _MULTIPLIER + _INCREMENT) & _STATE_MASK
-        source.noise_state = state
-        noise = loop.noise_list[(state >> 10) & (len(loop.noise_list) - 1)]
-        time.ns += self._conversion_ns
-        code = (a + (column[row + 1] - a) * within // grid.row_ns + noise + 8) >> 4
-        return 0 if code < 0 else code if code < TOP_CODE else TOP_CODE
+        return self.read_u16() >> 4
 
     def read_u16(self) -> int:
         """The code stretched to 16 bits, as ports/esp32/machine_adc.c does."""
-        code = self.read()
+        source, time = self._source, self._time
+        loop = source.loop
+        unit_ns, row_ns, length, noise, mask = loop.at_hand
+        column = loop.columns[self._channel]
+        now = time.ns
+        time.ns = now + self._conversion_ns
+        position = now // unit_ns % length
+        row = position // row_ns
+        a = column[row]
+        state = (source.noise_state * _MULTIPLIER + _INCREMENT) & _STATE_MASK
+        source.noise_state = state
+        value = a + (column[row + 1] - a) * (position - row * row_ns) // row_ns
+        code = (value + noise[state >> 10 & mask] + 8) >> 4
+        if not 0 <= code <= TOP_CODE:
+            code = 0 if code < 0 else TOP_CODE
         return code << 4 | code >> 8
 
 

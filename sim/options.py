@@ -51,6 +51,7 @@ class Options:
     state: Path | None
     provision: bool
     broker: tuple[str, int] | None
+    web: tuple[str, int] | None
     vm: Path
     heap: str
     lib: Path | None
@@ -100,6 +101,7 @@ _HELP: dict[str, list[tuple[str, str, str]]] = {  # by group: option, its value,
     ],
     "the network": [
         ("--broker", "HOST:PORT", "use that MQTT broker instead of the embedded one"),
+        ("--web", "HOST:PORT", "the device knows that web server as http://web.lan"),
         ("--portal", "PORT", "where the board's 192.168.251.1:80 appears on 127.0.0.1"),
         ("--dns", "PORT", "where its UDP port 53 appears"),
         ("--control", "PORT", "where plant, network and power are controlled over HTTP"),
@@ -163,7 +165,8 @@ def parse(argv: list[str]) -> Options:
         **identity,
         state=state,
         provision=not given["no_provision"],
-        broker=_broker(given["broker"]),
+        broker=_address("broker", given["broker"]),
+        web=_address("web", given["web"]),
         vm=_vm(given["vm"]),
         heap=_heap(given["heap"] or DEFAULT_HEAP),
         lib=_lib(given["lib"]),
@@ -275,16 +278,16 @@ def _identity(name: str, given: Any, factory: dict[str, Any], default: Any) -> A
     return value
 
 
-def _broker(words: str | None) -> tuple[str, int] | None:
+def _address(name: str, words: str | None) -> tuple[str, int] | None:
     if words is None:
         return None
     host, colon, port = words.rpartition(":")
     if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536):
-        raise OptionError(f"--broker {words}: expected HOST:PORT, like 127.0.0.1:1883")
+        raise OptionError(f"--{name} {words}: expected HOST:PORT, like 127.0.0.1:1883")
     try:
         found = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as e:
-        raise OptionError(f"--broker {words}: no such host: {host}") from e
+        raise OptionError(f"--{name} {words}: no such host: {host}") from e
     return str(found[0][4][0]), int(port)
 
 

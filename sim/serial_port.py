@@ -5,7 +5,8 @@ board's side: a pty per life of the VM, its stdin and stdout. What lies between 
 ESP32's UART and what ports/esp32/main.c does around the REPL that the VM shares with it
 (shared/runtime/pyexec.c):
 
-- what is sent while the board is off or starting is lost, what it says while nobody listens too;
+- what is sent while the board is off is lost, what it says while nobody listens too. What is sent
+  while it restarts waits for it: a VM takes seconds on a busy machine, a board a third of one;
 - Ctrl-C interrupts a running program, else it is a character;
 - a soft reset prints "MPY: soft reboot" and, from the raw REPL, comes back in the raw REPL;
 - a line feed arrives as CR LF.
@@ -35,7 +36,7 @@ class SerialPort:
     """See the head of this file."""
 
     def __init__(self, link: Path) -> None:
-        """OSError if `link` can't be made; an older symbolic link of that name is replaced."""
+        """`link` appears with the power; an older symbolic link of that name goes now."""
         self._person, slave = os.openpty()
         tty.setraw(slave)
         os.set_blocking(self._person, False)
@@ -43,12 +44,12 @@ class SerialPort:
         os.close(slave)
         if link.is_symlink():
             link.unlink()
-        link.symlink_to(self._name)
         self.raw = False
         self._vm = -1
         self._unsent = bytearray()
         self._received: asyncio.Queue[bytes] = asyncio.Queue()
         self._heard = False
+        self._early = bytearray()  # sent while the board starts
         self._hushed: bytes | None = None
         self._tail = b""
         self._after_cr = False
@@ -64,8 +65,16 @@ class SerialPort:
 
     # --- one life of the VM ----------------------------------------------------------------
 
-    def new_line(self) -> int:
-        """The VM's end of a new line, to be closed once the VM has it."""
+    def new_line(self, power_on: bool) -> int:
+        """The VM's end of a new line, to be closed once the VM has it. OSError if the link
+        can't be made."""
+        if not self.link.is_symlink():
+            self.link.symlink_to(self._name)
+        if power_on or self._nobody():
+            self._forget()
+            self._early.clear()
+        while not self._received.empty():
+            self._received.get_nowait()
         self._vm, slave = os.openpty()
         tty.setraw(slave)
         os.set_blocking(self._vm, False)
@@ -73,16 +82,26 @@ class SerialPort:
         self._hushed = b"" if self.raw else None
         return slave
 
+    def resets(self) -> None:
+        """What is sent from now on is for the next life."""
+        if self._heard:
+            self._heard = False
+            self._early.clear()
+
     def started(self) -> None:
         """The board runs boot.py: from now on it listens."""
-        with contextlib.suppress(OSError):
-            while os.read(self._person, 4096):
-                pass
-        while not self._received.empty():
-            self._received.get_nowait()
         self._heard = True
         if self.raw:
             self._received.put_nowait(_CTRL_A)
+        if self._early and not self._nobody():
+            self._received.put_nowait(bytes(self._early))
+        self._early.clear()
+
+    def _forget(self) -> None:
+        """What was sent and not read by then is lost."""
+        with contextlib.suppress(OSError):
+            while os.read(self._person, 4096):
+                pass
 
     def interrupted(self) -> None:
         """The program has noticed."""
@@ -204,6 +223,8 @@ class SerialPort:
                 gone.set()
             elif self._heard:
                 self._received.put_nowait(data)
+            else:
+                self._early += data
 
         try:
             while True:

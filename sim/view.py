@@ -188,4 +188,4 @@ def _at(payload: dict[str, Any], name: str, k: int) -> float | None:
 
 
 def _shown(value: Any, places: int) -> str:
-    return f"{value:.{places}f}" if isinstance(value, int | float) else "-"
+    return f"{value:z.{places}f}" if isinstance(value, int | float) else "-"

@@ -44,7 +44,9 @@ _ZERO = const(23)  # real time at power-on
 _SAMPLED = const(24)  # looks at the air since the heap was sampled
 
 _CPU = const(25)  # processor time at the last _worked()
-_CONVERTED = const(26)  # nothing but conversions since the last _touch
+_TIGHT = const(26)  # what came last in a loop that converts and waits: one of the following
+_CONVERTED = const(1)  # a conversion, or a busy wait
+_READ = const(2)  # the clock was read after that
 
 _S = array("i", bytes(4 * 27))
 _AHEAD_US = const(1200)
@@ -60,6 +62,7 @@ _MASK = const(0x3FFFFFFF)
 _NAPS = tuple(i / 10000 for i in range(101))
 _real = utime.ticks_us
 _S[_ZERO] = _real() & _MASK
+_S[_POLLED] = -1_000_000  # the first look is not too early
 _MS0 = utime.ticks_ms() & _MASK
 _S[_CONV] = config.get("conversion_us", 35)
 _S[_RNG] = config.get("seed", 20260101) & _MASK
@@ -118,22 +121,24 @@ def _ahead() -> int:
 
 
 @micropython.viper
-def _touch():
-    # Time passes while the firmware computes.
+def _touch(waits: int):
+    # Time passes while the firmware computes; `waits` if it now waits.
     s = ptr32(_S)  # noqa: F821
     r = int(_now())
     d = (r - s[_REAL]) & _MASK
     s[_REAL] = r
     if d >= _HALF:
         d = 0
-    if s[_CONVERTED]:
+    tight = s[_TIGHT]
+    s[_TIGHT] = 0
+    if tight == _CONVERTED or (tight == _READ and waits):
         if d > _BETWEEN_US:
             d = _BETWEEN_US
+        s[_TIGHT] = _READ
     elif d > _SUSPICIOUS_US:
         w = int(_worked())
         if d > w:
             d = w
-    s[_CONVERTED] = 0
     _advance(d)
 
 
@@ -173,7 +178,7 @@ def convert(channel: int) -> int:
         code = 0
     if code > 4095:
         code = 4095
-    s[_CONVERTED] = 1
+    s[_TIGHT] = _CONVERTED
     us = s[_CONV]
     s[_US] = (s[_US] + us) & _MASK
     u = s[_USEC] + us
@@ -300,9 +305,22 @@ def resumed():
     look()
 
 
+def enter():
+    # The main thread calls what is C on the board: the stand-in's own work is not the firmware's.
+    if is_main():
+        _touch(0)
+
+
+def leave(us):
+    # ... and how long the call takes there.
+    if is_main():
+        _S[_REAL] = _now()
+        _advance(us)
+
+
 def waiting():
     if is_main():
-        _touch()
+        _touch(0)
         hand_over()
 
 
@@ -324,21 +342,21 @@ def nap(ms):
     if not is_main():
         _release(ms * 1000)
         return
-    _touch()
+    _touch(0)
     hand_over()
     _release(ms * 1000)
     resumed()
 
 
 def touch():
-    _touch()
+    _touch(0)
     look()
 
 
 def ticks_us():
     if not is_main():
         return _now()
-    _touch()
+    _touch(0)
     look()
     return _S[_US]
 
@@ -346,7 +364,7 @@ def ticks_us():
 def ticks_ms():
     if not is_main():
         return (utime.ticks_ms() - _MS0) & _MASK
-    _touch()
+    _touch(0)
     look()
     return (_S[_SEC] * 1000 + _S[_USEC] // 1000) & _MASK
 
@@ -356,7 +374,7 @@ def sleep_us(us):
     if not is_main():
         utime.sleep_us(us)
         return
-    _touch()
+    _touch(1)
     while us > 0:
         chunk = min(us, 2000)
         _advance(chunk)
@@ -366,6 +384,7 @@ def sleep_us(us):
             utime.sleep_us(ahead - _KEEP_US)
             _ahead()
         look()
+    _S[_TIGHT] = _CONVERTED
 
 
 def sleep_ms(ms):
@@ -375,7 +394,7 @@ def sleep_ms(ms):
             ms -= 500
         _release(ms * 1000)
         return
-    _touch()
+    _touch(0)
     _worked()
     hand_over()
     while True:
@@ -394,7 +413,7 @@ def sleep_ms(ms):
 def uptime_ms():
     if not is_main():
         return (utime.ticks_ms() - _MS0) & _MASK
-    _touch()
+    _touch(0)
     return _S[_SEC] * 1000 + _S[_USEC] // 1000
 
 

@@ -1,21 +1,20 @@
-# The board's flash: a host folder mounted as `/`. Can be full, and can lose power at the n-th
-# call that changes it, in the middle of a write if it is one.
-import io
-
+# The board's flash: a host folder mounted as `/` (or a chip with LittleFS: _chip.py). Can be full,
+# and can lose power at the n-th call that changes it, in the middle of a write if it is one.
 import uos
 import vfs
 from _board import HOST, config, emit, power_off
+from _opened import File
 
 _ENOSPC = 28
 
 
-class _File(io.IOBase):
+class _File(File):
     # A file open for writing. Its bytes land at once; LittleFS would keep the old ones until
     # close, so code that survives a cut here survives it there.
 
     def __init__(self, flash, file):
+        super().__init__(file)
         self._flash = flash
-        self._file = file
 
     def write(self, data, *args):
         if args:
@@ -29,48 +28,12 @@ class _File(io.IOBase):
         self._flash.grow(size)
         return self._file.write(data)
 
-    def read(self, *args):
-        return self._file.read(*args)
-
-    def readinto(self, buf, *args):
-        return self._file.readinto(buf, *args)
-
-    def readline(self, *args):
-        return self._file.readline(*args)
-
-    def readlines(self):
-        return self._file.readlines()
-
-    def seek(self, *args):
-        return self._file.seek(*args)
-
-    def tell(self):
-        return self._file.tell()
-
-    def flush(self):
-        self._file.flush()
-
     def close(self):
         if self._file:
             file, self._file = self._file, None
             if self._flash.change("close"):
                 power_off()
             file.close()
-
-    def ioctl(self, request, arg):
-        if request == 4:
-            self.close()
-        elif request == 1:
-            self._file.flush()
-        elif request != 11:
-            return -22
-        return 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.close()
 
 
 class Flash:
@@ -187,6 +150,10 @@ class Flash:
 
 
 def mount():
+    if "chip_file" in config:
+        import _chip  # noqa: PLC0415 (seldom asked for)
+
+        return _chip.mount(config["chip_file"])
     flash = Flash()
     uos.umount("/")
     vfs.mount(flash, "/")

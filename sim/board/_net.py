@@ -11,6 +11,7 @@ _INTERNET = const(10)
 _DNS = const(11)
 _NTP = const(13)
 _STATIONS = const(14)
+_DHCP = const(16)
 _OFFSET = const(20)
 
 UP = const(0)
@@ -39,6 +40,10 @@ def stations():
     return _air[_STATIONS]
 
 
+def dhcp_answers():
+    return not _air[_DHCP]
+
+
 def internet():
     return _air[_INTERNET]
 
@@ -57,18 +62,21 @@ def world_clock_offset():
 
 
 def world(kind, *keys):
-    # The lines of world.txt that start so, as lists of the words behind.
+    # The lines of world.txt that start so, as lists of the words behind. No generator: one that
+    # is left half-way leaves its file to the garbage collection, which lets another thread in to
+    # close it, in the middle of the sweep (where threads share a lock).
+    found = []
     path = config.get("world")
-    if not path:
-        return
-    with HOST.open(path, "r") as f:
-        while True:
-            line = f.readline()
-            if not line:
-                return
-            words = line.split()
-            if words and words[0] == kind and words[1 : 1 + len(keys)] == list(keys):
-                yield words[1 + len(keys) :]
+    if path:
+        with HOST.open(path, "r") as f:
+            while True:
+                line = f.readline()
+                if not line:
+                    break
+                words = line.split()
+                if words and words[0] == kind and words[1 : 1 + len(keys)] == list(keys):
+                    found.append(words[1 + len(keys) :])
+    return found
 
 
 def uplink():

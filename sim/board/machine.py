@@ -18,15 +18,22 @@ _GPIOS = {
     "esp32": (40, (20, 24, 28, 29, 30, 31), 34),
     "esp32s3": (49, (22, 23, 24, 25), 49),
     "esp32c3": (22, (), 22),
+    "esp32c6": (31, (), 31),
 }
 _CHIP = _config.get("chip", "esp32")
-_CHANNELS = {36: 0, 39: 1, 32: 2, 33: 3, 34: 4, 35: 5}
+# Which input of the plant a pin is wired to: the reference board's, docs/hardware.md.
 if _CHIP == "esp32":
+    _CHANNELS = {36: 0, 39: 1, 32: 2, 33: 3, 34: 4, 35: 5}
     _ADC1, _ADC2 = (36, 37, 38, 39, 32, 33, 34, 35), (4, 0, 2, 15, 13, 12, 14, 27, 25, 26)
 elif _CHIP == "esp32s3":
+    _CHANNELS = {1: 0, 2: 1, 4: 2, 5: 3, 6: 4, 7: 5}
     _ADC1, _ADC2 = range(1, 11), range(11, 21)
-else:
+elif _CHIP == "esp32c3":
+    _CHANNELS = {0: 0, 1: 1, 3: 2, 4: 3}
     _ADC1, _ADC2 = range(5), (5,)
+else:
+    _CHANNELS, _ADC1, _ADC2 = {}, range(7), ()
+_BUTTON = {"esp32": 13, "esp32s3": 16, "esp32c3": 5}.get(_CHIP, -1)
 _BUTTON_BYTE = _const(12)
 _levels = bytearray(_GPIOS[_CHIP][0])
 _pins = {}
@@ -105,7 +112,7 @@ class Pin:
             if self._mode != 1:
                 self._write(args[0])
             return None
-        if self._id == _config.get("button", 13):
+        if self._id == _config.get("button", _BUTTON):
             return 0 if _clock.air[_BUTTON_BYTE] else 1
         return _levels[self._id]
 
@@ -137,7 +144,7 @@ def _watch_button():
     now = _clock.air[_BUTTON_BYTE]
     if now != _button:
         _button = now
-        pin = _pins.get(_config.get("button", 13))
+        pin = _pins.get(_config.get("button", _BUTTON))
         if pin and pin._handler and pin._trigger & (2 if now else 1):
             _micropython.schedule(pin._handler, pin)
 
@@ -168,7 +175,7 @@ class ADC:
             adc = _adcs[id] = object.__new__(cls)
             adc._id = id
             adc._unit = 1 if id in _ADC1 else 2
-            adc._channel = _CHANNELS.get(id, -1) if _CHIP == "esp32" else id % 6
+            adc._channel = _CHANNELS.get(id, -1)
             adc._ready = False
             adc._atten = 3
         return adc

@@ -99,7 +99,22 @@ def _mask(bits):
 
 
 class _Interface:
-    # What WLAN and LAN share: addresses.
+    # What WLAN and LAN share: addresses, and how lwIP asks for one: at once, and while nobody
+    # answers after 2, 4, 8 ... 60 s more.
+    _asks = 0
+
+    def _ask(self, now):
+        self._asks = 0
+        self._due = _utime.ticks_add(now, _DHCP_MS)
+
+    def _leased(self, kind, now):
+        # An address, or None for now.
+        if _net.dhcp_answers():
+            for words in _net.world("lease", kind):
+                return words[0]
+        self._asks = min(self._asks + 1, 6)
+        self._due = _utime.ticks_add(now, min(1 << self._asks, 60) * 1000)
+        return None
 
     def ifconfig(self, *args):
         if not args:
@@ -212,7 +227,7 @@ class WLAN(_Interface):
     def isconnected(self):
         if self._serves:
             return _net.ap_active and _net.stations() > 0
-        return _net.sta_ip is not None
+        return _sta._step in (4, 5)  # also when the lease has run out: the port does not notice
 
     def config(self, *args, **kwargs):
         if args and kwargs:
@@ -398,6 +413,11 @@ class _Station(WLAN):
             if not _net.wifi_in_the_air():
                 self._step = 5
                 self._due = _utime.ticks_add(now, _BEACON_TIMEOUT_MS)
+            elif _net.sta_ip and not _net.dhcp_answers():
+                self._unlease()
+                self._ask(now)
+            elif not _net.sta_ip and _utime.ticks_diff(now, self._due) >= 0:
+                self._take_lease(now)
             return
         if _utime.ticks_diff(now, self._due) < 0:
             return
@@ -408,21 +428,29 @@ class _Station(WLAN):
             self._outcome = 200
         if step == 2 and _net.wifi_in_the_air():
             self._step = 3
-            self._due = _utime.ticks_add(now, _DHCP_MS)
+            self._ask(now)
             if _net.ap_active and _ap._chan != self._chan:
                 _ap._tell(moved=True)
             return
         if step == 3:
             if _net.wifi_in_the_air():
-                self._step = 4
-                self._reason = 0
-                for words in _net.world("lease", "wifi"):
-                    self._ip = words[0]
-                _net.sta_ip = self._ip
-                _emit(ev="sta", ip=self._ip, ssid=self._ssid)
+                self._take_lease(now)
                 return
             self._outcome = 200
         self._lost(self._outcome or 201)
+
+    def _take_lease(self, now):
+        ip = self._leased("wifi", now)
+        if ip:
+            self._step = 4
+            self._reason = 0
+            self._ip = _net.sta_ip = ip
+            _emit(ev="sta", ip=ip, ssid=self._ssid)
+
+    def _unlease(self):
+        _net.sta_ip = None
+        _net.sta_epoch += 1
+        _emit(ev="sta", ip=None)
 
     def _lost(self, reason):
         self._leave(reason)
@@ -439,7 +467,7 @@ class _Station(WLAN):
     def status(self, *args):
         if args:
             if args[0] == "rssi":
-                if self._step != 4:
+                if self._step not in (3, 4):
                     raise OSError("Wifi Not Connected")
                 return self._rssi
             if args[0] == "stations":
@@ -447,7 +475,7 @@ class _Station(WLAN):
             raise ValueError("unknown status param")
         trying = self._wanted and (not self._reconnects or self._tries < self._reconnects)
         reason = self._reason
-        if _net.sta_ip:
+        if self._step in (4, 5):
             return STAT_GOT_IP
         if not _OLD:
             if reason in (201, 202, 210, 211, 212):
@@ -631,13 +659,18 @@ class _Lan(_Interface):
         elif _utime.ticks_diff(now, self._due) >= 0:
             if self._state in (ETH_STARTED, ETH_DISCONNECTED):
                 self._state = ETH_CONNECTED
-                self._due = _utime.ticks_add(now, _DHCP_MS)
-            elif self._state == ETH_CONNECTED:
-                self._state = ETH_GOT_IP
-                for words in _net.world("lease", "lan"):
-                    self._ip = words[0]
-                _net.lan_ip = self._ip
-                _emit(ev="lan", ip=self._ip)
+                self._ask(now)
+            elif not _net.lan_ip:
+                ip = self._leased("lan", now)
+                if ip:
+                    self._state = ETH_GOT_IP
+                    self._ip = _net.lan_ip = ip
+                    _emit(ev="lan", ip=ip)
+        if _net.lan_ip and not _net.dhcp_answers():
+            _net.lan_ip = None  # and the state stays
+            _net.lan_epoch += 1
+            _emit(ev="lan", ip=None)
+            self._ask(now)
 
     def isconnected(self):
         return self._on and self._state == ETH_GOT_IP

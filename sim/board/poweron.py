@@ -72,6 +72,10 @@ def _power_on():
             except ValueError:  # another chip, with its pins elsewhere
                 break
         held += [socket.socket() for _ in range(3)]
+        if "chip_file" in _board.config:
+            import _chip  # noqa: PLC0415
+
+            held.append(_chip.Chip(_board.config["chip_file"]))
         gc.collect()
         _board.emit(ev="standins", bytes=gc.mem_alloc())
         return

@@ -9,6 +9,7 @@ from uselect import POLLERR, POLLHUP, POLLIN, POLLOUT
 __all__ = ("POLLERR", "POLLHUP", "POLLIN", "POLLOUT")
 _PIECE_MS = _const(10)
 _STREAM_POLL = _const(3)
+_POLL_US = _const(10)  # asking one object
 
 
 class _Poll:
@@ -52,6 +53,7 @@ class _Poll:
         _clock.touch()
         self._next = 0
         if _timeout == 0 and not self._natives:
+            _clock.leave(0)
             return self
         if _timeout == 0 or not _is_main():
             return self._poll.ipoll(_timeout, _flags)
@@ -70,13 +72,18 @@ class _Poll:
         return self
 
     def __next__(self):
+        _clock.enter()
+        asked = 0
         while self._next < len(self._ours):
             at = self._next
             self._next = at + 1
+            asked += _POLL_US
             obj = self._ours[at]
             event = obj.ioctl(_STREAM_POLL, self._masks[at])
             if event:
+                _clock.leave(asked)
                 return (obj, event)
+        _clock.leave(asked)
         raise StopIteration
 
     def poll(self, _timeout=-1):

@@ -42,6 +42,10 @@ _SEND_BUFFER = _const(5744)
 _PIECE_MS = _const(20)
 _DNS_MS = _const(5000)
 _SYN_MS = _const(75000)
+# What lwIP and the driver take of the main thread, us: orders of magnitude, see docs/simulator.md.
+_CALL_US = _const(100)
+_BYTES_PER_US = _const(10)
+_HOST_IP = _config.get("host_ip", "127.0.0.1")
 
 _RD = _const(1)
 _WR = _const(4)
@@ -113,6 +117,8 @@ def _host_address(ip, port):
 
 def _phone_address(raw):
     # The installer's phones are the hosts 127.0.0.x; the DHCP server counts from .2
+    if _HOST_IP != "127.0.0.1":
+        return ("%d.%d.%d.%d" % tuple(raw[4:8]), _struct.unpack_from(">H", raw, 2)[0])
     start = _net.ap_ip.rsplit(".", 1)[0]
     return ("%s.%d" % (start, raw[7] + 1), _struct.unpack_from(">H", raw, 2)[0])
 
@@ -136,6 +142,7 @@ class socket(_io.IOBase):
         self._buffer = None
         self._pending = 0
         self._error = 0
+        self._nowhere = False
         if _count >= _MAX_SOCKETS:
             self._state = _CLOSED
             raise OSError(_ENFILE)
@@ -269,6 +276,8 @@ class socket(_io.IOBase):
             return False
         if internet == _net.REFUSED:
             return self._fail(_errno.ECONNREFUSED)
+        if self._nowhere:
+            return False
         if not self._inner:
             ip, port = self._address
             target = None
@@ -278,6 +287,7 @@ class socket(_io.IOBase):
                 if words[0] == str(port):
                     target = words
             if not target:
+                self._nowhere = not known  # nobody looks again before the next attempt
                 return self._fail(_errno.ECONNREFUSED) if known else False
             self._take(_usocket.socket())
             self._raw = _host_address(target[1], int(target[2]))
@@ -336,13 +346,20 @@ class socket(_io.IOBase):
         )
         inner = _usocket.socket(2, self._type)
         inner.setsockopt(_usocket.SOL_SOCKET, _usocket.SO_REUSEADDR, 1)
-        inner.bind(_host_address("127.0.0.1", port))
+        inner.bind(_host_address(_HOST_IP, port))
         if stream:
             inner.listen(5)
         self._take(inner)
         _emit(ev="listen", ip=self._address[0], port=self._address[1], on=port)
 
     def accept(self):
+        _clock.enter()
+        try:
+            return self._accept()
+        finally:
+            _clock.leave(_CALL_US)
+
+    def _accept(self):
         if self._state != _LISTENING:
             raise OSError(_errno.EBADF if self._state == _CLOSED else _errno.EINVAL)
         waited = 0
@@ -377,6 +394,15 @@ class socket(_io.IOBase):
 
     def _receive(self, buf, n):
         # Into buf, at least one byte; 0 at the end; raises _errno.EAGAIN or _errno.ETIMEDOUT.
+        _clock.enter()
+        got = 0
+        try:
+            got = self._wait_for(buf, n)
+        finally:
+            _clock.leave(_CALL_US + got // _BYTES_PER_US)
+        return got
+
+    def _wait_for(self, buf, n):
         waited = 0
         while True:
             if self._state == _CONNECTING:
@@ -437,11 +463,15 @@ class socket(_io.IOBase):
     def _send_all(self, buf):
         buf = memoryview(buf if not isinstance(buf, str) else buf.encode())
         sent = 0
-        while sent < len(buf):
-            n = self._transmit(buf[sent:] if sent else buf)
-            if not n:
-                break
-            sent += n
+        _clock.enter()
+        try:
+            while sent < len(buf):
+                n = self._transmit(buf[sent:] if sent else buf)
+                if not n:
+                    break
+                sent += n
+        finally:
+            _clock.leave(_CALL_US + sent // _BYTES_PER_US)
         return sent, len(buf)
 
     def send(self, _data):
@@ -470,10 +500,10 @@ class socket(_io.IOBase):
         return sent
 
     def recv(self, _n):
+        if self._type != SOCK_STREAM:
+            return self._receive_datagram(_n)[0]
         buf = bytearray(_n)
-        got = self._receive_datagram(buf)[0] if self._type != SOCK_STREAM else None
-        if got is None:
-            got = self._receive(buf, _n)
+        got = self._receive(buf, _n)
         return bytes(memoryview(buf)[:got])
 
     def readinto(self, _buf, *args):
@@ -521,7 +551,7 @@ class socket(_io.IOBase):
 
     # --- datagrams ---------------------------------------------------------------------------
 
-    def _receive_datagram(self, buf):
+    def _receive_datagram(self, size):
         waited = 0
         while True:
             if self._state == _CLOSED:
@@ -529,12 +559,11 @@ class socket(_io.IOBase):
             wait = 0 if self._timeout == 0 else _PIECE_MS
             if self._inner:
                 if self._ready(_RD, wait):
-                    data, raw = self._inner.recvfrom(len(buf))
-                    buf[: len(data)] = data
+                    data, raw = self._inner.recvfrom(size)
                     if self._link == "ap":
-                        return len(data), _phone_address(raw)
+                        return data, _phone_address(raw)
                     if _net.internet() == _net.UP:
-                        return len(data), self._address
+                        return data, self._address
             elif wait:
                 _clock.nap(wait)
             error = self._timed_out(waited)
@@ -545,11 +574,20 @@ class socket(_io.IOBase):
     def recvfrom(self, _n):
         if self._type == SOCK_STREAM:
             return self.recv(_n), ("0.0.0.0", 0)
-        buf = bytearray(_n)
-        got, address = self._receive_datagram(buf)
-        return bytes(memoryview(buf)[:got]), address
+        _clock.enter()
+        try:
+            return self._receive_datagram(_n)
+        finally:
+            _clock.leave(_CALL_US)
 
     def sendto(self, _data, _address):
+        _clock.enter()
+        try:
+            return self._send_datagram(_data, _address)
+        finally:
+            _clock.leave(_CALL_US)
+
+    def _send_datagram(self, _data, _address):
         if self._state == _CLOSED:
             raise OSError(_errno.EBADF)
         ip, port = _address
@@ -558,8 +596,9 @@ class socket(_io.IOBase):
         if self._link == "ap":
             if not self._inner:
                 raise OSError(_errno.EHOSTUNREACH)
-            last = max(1, int(ip.rsplit(".", 1)[1]) - 1)
-            return self._inner.sendto(_data, _host_address("127.0.0.%d" % last, port))
+            if _HOST_IP == "127.0.0.1":
+                ip = "127.0.0.%d" % max(1, int(ip.rsplit(".", 1)[1]) - 1)
+            return self._inner.sendto(_data, _host_address(ip, port))
         link = _net.uplink()
         if not link:
             raise OSError(_errno.EHOSTUNREACH)
@@ -597,9 +636,11 @@ class socket(_io.IOBase):
     def close(self):
         global _count
         if self._state != _CLOSED:
+            _clock.enter()
             self._state = _CLOSED
             self._release()
             _count -= 1
+            _clock.leave(_CALL_US)
 
     def ioctl(self, request, arg):
         if request == 4:

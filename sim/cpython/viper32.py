@@ -15,6 +15,7 @@ comparisons, conditional expressions) is refused as well: the stand-in never gue
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import linecache
 import textwrap
@@ -45,7 +46,8 @@ def compile_viper(
         raise ViperTypeError("viper: expected a function")
     closure = inspect.getclosurevars(function).nonlocals  # a test's readers; globals on the board
     names = {**function.__globals__, **closure}
-    rewritten = _Compiler(definition, names, _consts(function), word, strict).function()
+    module = "".join(linecache.getlines(function.__code__.co_filename))
+    rewritten = _Compiler(definition, names, _consts(module), word, strict).function()
     # The helpers and the closure reach the function as arguments of one around it, so that its
     # globals are its own module's, as they are when it runs.
     outside = {**closure, **_HELPERS}
@@ -98,6 +100,7 @@ def _divide(number: int, by: int, word: int, strict: bool) -> int:
 
 _HELPERS = {
     "__viper_divide": _divide,
+    "__viper_exactly": int,
     "__viper_int": _to_int,
     "__viper_pointer": Pointer,
     "__viper_shift": _shift,
@@ -105,11 +108,11 @@ _HELPERS = {
 }
 
 
-def _consts(function: Callable[..., Any]) -> set[str]:
-    """Names the module makes with const(): the compiler inlines these, and only these."""
-    lines = linecache.getlines(function.__code__.co_filename)
+@functools.lru_cache(maxsize=4)
+def _consts(source: str) -> set[str]:
+    """Names a module makes with const(): the compiler inlines these, and only these."""
     found = set()
-    for node in ast.parse("".join(lines)).body:
+    for node in ast.parse(source).body:
         if (
             isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Name)

@@ -39,11 +39,40 @@ _EXACT = (ast.BitAnd, ast.BitOr, ast.BitXor, ast.Mod)  # can't leave the word
 _COMPARISONS = (ast.Lt, ast.Gt, ast.Eq, ast.LtE, ast.GtE, ast.NotEq)
 
 
+_LOADED = {"ptr8": (0, 0xFF), "ptr16": (0, 0xFFFF)}  # what loads give
+_WORD = "__viper_word"  # a local that holds what is being looked at
+_DIGIT = 1 << 30  # what CPython compares fastest lies within; most words do
+
+
 class ViperTypeError(TypeError):
     """The board's compiler would refuse this function."""
 
 
 Typed = tuple[ast.expr, str]
+Span = tuple[int, int]
+
+
+def known(made: ast.expr, span: Span | None) -> ast.expr:
+    """The expression, which never leaves `span`: what cannot leave a word is not held in one."""
+    made.span = span  # type: ignore[attr-defined]
+    return made
+
+
+def reach(op: ast.operator, a: Span, b: Span) -> Span | None:
+    """Between which values an operation's results lie, if that is easily told."""
+    match op:
+        case ast.Add():
+            return a[0] + b[0], a[1] + b[1]
+        case ast.Sub():
+            return a[0] - b[1], a[1] - b[0]
+        case ast.Mult():
+            corners = [x * y for x in a for y in b]
+            return min(corners), max(corners)
+        case ast.BitAnd() if a[0] >= 0 or b[0] >= 0:
+            return 0, min(high for low, high in (a, b) if low >= 0)
+        case ast.RShift() if b[0] == b[1] >= 0:
+            return a[0] >> b[0], a[1] >> b[0]
+    return None
 
 
 class Expressions:
@@ -156,6 +185,10 @@ class Expressions:
             how = (ast.Constant(self.word), ast.Constant(self.strict))
             return self.word_of(self.helper("__viper_divide", a, b, *how), kind), kind
         made: ast.expr = ast.BinOp(a, op, b)
+        low, high = self.word_span(kind)
+        span = reach(op, self.span(a, kind), self.span(b, other))
+        if span and low <= span[0] and span[1] <= high:
+            return known(made, span), kind
         if isinstance(op, _EXACT) and kind == other:
             return made, kind
         return self.word_of(made, kind), kind
@@ -180,9 +213,12 @@ class Expressions:
         if base_kind == "object":
             return ast.Subscript(base, self.boxed(at, kind), ast.Load()), "object"
         self.check_pointer(base_kind, kind, "load")
+        made: ast.expr
         if self.plain(at):
-            return ast.Subscript(ast.Attribute(base, "view", ast.Load()), at, ast.Load()), "int"
-        return ast.Call(ast.Attribute(base, "load", ast.Load()), [at], []), "int"
+            made = ast.Subscript(ast.Attribute(base, "view", ast.Load()), at, ast.Load())
+        else:
+            made = ast.Call(ast.Attribute(base, "load", ast.Load()), [at], [])
+        return known(made, _LOADED.get(base_kind)), "int"
 
     @staticmethod
     def plain(index: ast.expr) -> bool:
@@ -232,7 +268,14 @@ class Expressions:
         if kind == "bool":
             return self.helper("bool", made)
         if kind in INTEGERS:
-            return self.wrapped(self.helper("__viper_int", made), kind)
+            # An int is by far the most frequent object: it is spared the call.
+            value = ast.NamedExpr(ast.Name(_WORD, ast.Store()), made)
+            exactly = ast.Name("__viper_exactly", ast.Load())
+            is_int = ast.Compare(
+                ast.Attribute(value, "__class__", ast.Load()), [ast.Is()], [exactly]
+            )
+            name = ast.Name(_WORD, ast.Load())
+            return self.wrapped(ast.IfExp(is_int, name, self.helper("__viper_int", name)), kind)
         return self.helper("__viper_pointer", made, ast.Constant(kind), ast.Constant(self.word))
 
     def boxed(self, made: ast.expr, kind: str) -> ast.expr:
@@ -259,9 +302,7 @@ class Expressions:
         """The result of an operation, kept in a word."""
         if not self.strict:
             return self.wrapped(made, kind)
-        low, high = (-1 << self.word - 1, (1 << self.word - 1) - 1)
-        if kind == "uint":
-            low, high = 0, (1 << self.word) - 1
+        low, high = self.word_span(kind)
         return self.helper("__viper_within", made, ast.Constant(low), ast.Constant(high))
 
     def wrapped(self, made: ast.expr, kind: str) -> ast.expr:
@@ -269,8 +310,24 @@ class Expressions:
         if kind == "uint":
             return ast.BinOp(made, ast.BitAnd(), mask)
         half = ast.Constant(1 << self.word - 1)
-        lifted = ast.BinOp(ast.BinOp(made, ast.Add(), half), ast.BitAnd(), mask)
-        return ast.BinOp(lifted, ast.Sub(), half)
+        value = ast.NamedExpr(ast.Name(_WORD, ast.Store()), made)
+        name = ast.Name(_WORD, ast.Load())
+        small = ast.Compare(
+            ast.Constant(-_DIGIT), [ast.Lt(), ast.Lt()], [value, ast.Constant(_DIGIT)]
+        )
+        lifted = ast.BinOp(ast.BinOp(name, ast.Add(), half), ast.BitAnd(), mask)
+        return ast.IfExp(small, name, ast.BinOp(lifted, ast.Sub(), half))
+
+    def word_span(self, kind: str) -> Span:
+        if kind == "uint":
+            return 0, (1 << self.word) - 1
+        return -1 << self.word - 1, (1 << self.word - 1) - 1
+
+    def span(self, node: ast.expr, kind: str) -> Span:
+        """The least and the greatest value that an expression can have."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value, node.value
+        return getattr(node, "span", None) or self.word_span(kind)
 
     @staticmethod
     def helper(name: str, *args: ast.expr) -> ast.expr:

@@ -7,6 +7,7 @@ there. Stores keep the low bits.
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 POINTERS = {"ptr8": "B", "ptr16": "H", "ptr32": "I"}
@@ -31,10 +32,13 @@ class Pointer:
             self.view = _Registers(target)
             return
         self.buffer = target.buffer if isinstance(target, Pointer) else target
-        view: Any = memoryview(self.buffer).cast("B")
         code = "i" if kind == "ptr32" and word == 32 else POINTERS.get(kind, "B")
         width = {"B": 1, "H": 2, "I": 4, "i": 4}[code]
-        self.view = view[: len(view) // width * width].cast(code)
+        if isinstance(self.buffer, array) and self.buffer.typecode == code:
+            self.view = self.buffer  # the same words, read in half the time
+        else:
+            view: Any = memoryview(self.buffer).cast("B")
+            self.view = view[: len(view) // width * width].cast(code)
         self.kind = kind
         self.size = len(self.view)
         self.mask = (1 << 8 * width) - 1
