@@ -23,9 +23,11 @@ class InternalAdc:
 
 
 def check_pins(pins, allowed):
-    """ValueError unless `pins` are six different ones of `allowed`, the inputs of ADC1."""
-    if len(pins) != 6:
-        raise ValueError("pin map: expected six inputs, got %d" % len(pins))
+    """ValueError unless `pins` are six different ones of `allowed`, the inputs of ADC1; four, I1
+    I2 I3 U1, are enough on a chip that has no six."""
+    least = 6 if len(allowed) >= 6 else 4
+    if not least <= len(pins) <= 6:
+        raise ValueError("pin map: expected %d to six inputs, got %d" % (least, len(pins)))
     for n, pin in enumerate(pins):
         if pin not in allowed:
             raise ValueError("pin map: GPIO %s is no input of ADC1 %s" % (pin, tuple(allowed)))

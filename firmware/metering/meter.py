@@ -22,13 +22,17 @@ _REFIT_US = const(100)  # the period may leave the one the grid was made for by 
 _CLEAN = const(3)  # cycles after a step that confirm it and make its message
 _FAST_MS = const(100)  # no two messages closer than this
 _EVENTS = const(6)  # that wait to be taken
+_TOLERATED = const(28)  # one in so many microseconds may be lost to what else the board does
+_BEHIND_US = const(150_000)
 _TOP = const(50_000)  # counts: the converter bends from 2450 mV on (45,900), 1 % at 2600 mV
 
 
 class Meter:
     """last: the newest Measurement or None. events: overloads that began or ended, oldest first,
     as (phase 0..2, mA, None or how many seconds it lasted); who takes one removes it. wiring: a
-    Wiring or None.
+    Wiring or None. behind_us: what of the last seconds was not measured, beyond a 28th of them:
+    who can wait, waits (provisioning/web.py). cycle, raw, mains: sums (kernels.py) and counts of
+    the newest cycle, six a scan, and what is known of the mains; valid until the next slice.
     """
 
     def __init__(
@@ -64,13 +68,13 @@ class Meter:
         self._ticks_us = time.ticks_us
         self._sleep_us = time.sleep_us
 
-        self._cycle = array("i", [0] * k.CYCLE_WORDS)
+        self.cycle = array("i", [0] * k.CYCLE_WORDS)
         self._total = array("i", [0] * k.TOTAL_WORDS)  # since the last message
         self._recent = array("i", [0] * k.TOTAL_WORDS)  # since the step now being confirmed
         k.clear(self._total)
         self._rms = array("i", [0] * 6)  # of the last cycle, in counts
         self._site = Site(calibration, phases)
-        self._mains = Mains(phases, self._site.alive)
+        self.mains = Mains(phases, self._site.alive)
         self._told = array("i", [0] * 3)  # RMS counts last reported
         self._step = array("i", [0] * 3)
         self._fuse = array("i", [0] * 3)
@@ -83,14 +87,16 @@ class Meter:
         self._seq = 0
         self.limits(step_a, supply_max_a)
 
-        self._raw = array("H", [0] * 6 * 9)
+        self.raw = array("H", [0] * 6 * 9)
         self._time_scans()
-        self._raw = array("H", [0] * 6 * min(k.MAX_SCANS, LONGEST_US // self._scan_us + 3))
+        self.raw = array("H", [0] * 6 * min(k.MAX_SCANS, LONGEST_US // self._scan_us + 3))
         self._fit_grid()
         self._message_us = time.ticks_us()
         self._message_ms = time.ticks_ms()
         self._due_ms = time.ticks_add(self._message_ms, _SECOND_MS)
         self._covered_us = 0
+        self.behind_us = 0
+        self._begun_us = self._message_us
 
     def limits(self, step_a=5, supply_max_a=None):
         """What makes a message at once: a step of `step_a` A, a current above `supply_max_a` A."""
@@ -111,6 +117,8 @@ class Meter:
         self._readers = tuple(readers[clamp] for clamp in order) + readers[3:]
         self._calibration = self._plain.clamped(order, direction)
         self._site.calibration = self._calibration
+        if setting and setting.get("voltages") == 1:
+            self._site.alone()
         if self.wiring:
             self.wiring.expect(setting, self._calibration)
         k.clear(self._total)
@@ -119,7 +127,7 @@ class Meter:
 
     def slice(self):
         """Measure one cycle. Returns None, or a Measurement when one is due."""
-        mains = self._mains
+        mains = self.mains
         period_us = mains.period_us
         if abs(period_us - self._fitted_us) > _REFIT_US:
             self._fit_grid()
@@ -133,19 +141,25 @@ class Meter:
             mains.zero,
             mains.band,
             _LATE_US,
-            self._cycle,
-            self._raw,
+            self.cycle,
+            self.raw,
         )
+        begun = self.cycle[k.START]
+        passed = self._time.ticks_diff(begun, self._begun_us)
+        self._begun_us = begun
+        behind = self.behind_us + passed - passed // _TOLERATED
         if done > 0:
+            behind -= period_us
             self._spoilt = 0
             self._covered_us += period_us
-            self._take(self._cycle)
+            self._take(self.cycle)
         else:
             self._spoilt += 1
             if self._spoilt == 3:  # not bad luck: this board is slower than it was
                 self._spoilt = 0
                 self._time_scans()
                 self._fit_grid()
+        self.behind_us = min(max(behind, 0), _BEHIND_US)
         return self._due()
 
     def _due(self):
@@ -167,10 +181,10 @@ class Meter:
         """Add one good cycle to everything that lives longer than it."""
         rms = self._rms
         k.judge(cycle, rms, _TOP)
-        self._mains.follow(cycle, rms)
-        self._site.take(cycle, rms, self._raw, self._mains.ref)
+        self.mains.follow(cycle, rms)
+        self._site.take(cycle, rms, self.raw, self.mains.ref)
         if self.wiring:
-            self.wiring.take(cycle, self._raw, self._mains.ref)
+            self.wiring.take(cycle, self.raw, self.mains.ref)
         k.add(self._total, cycle)
         found = k.moved(
             rms, self._told, self._step, self._fuse, self._peak, self._phases, self._over
@@ -187,14 +201,14 @@ class Meter:
     def _time_scans(self):
         """How long a scan takes on this board, by running a few without a grid."""
         scan = k.scan_cycle
-        now, pause, cycle = self._ticks_us, self._sleep_us, self._cycle
-        scan(self._readers, now, pause, 9, 9, -1, 0, 0, 10_000_000, cycle, self._raw)
+        now, pause, cycle = self._ticks_us, self._sleep_us, self.cycle
+        scan(self._readers, now, pause, 9, 9, -1, 0, 0, 10_000_000, cycle, self.raw)
         self._scan_us = max(1, cycle[k.BUSY_US] // 9 + 1)
 
     def _fit_grid(self):
         """As many scans as the cycle holds, in thirds for the turned voltages."""
-        self._fitted_us = self._mains.period_us
-        fit = min(self._fitted_us // (self._scan_us + 1), len(self._raw) // 6)
+        self._fitted_us = self.mains.period_us
+        fit = min(self._fitted_us // (self._scan_us + 1), len(self.raw) // 6)
         self._scans = max(3, fit // 3 * 3)
 
     def _measure(self, sums):
@@ -204,18 +218,18 @@ class Meter:
         now_us = self._ticks_us()
         elapsed = max(1, self._time.ticks_diff(now_us, self._message_us))
         m.cov_permille = min(1000, (self._covered_us * 1000 + elapsed // 2) // elapsed)
-        self._mains.settle()
-        m.f_mhz = self._mains.f_mhz
+        self.mains.settle()
+        m.f_mhz = self.mains.f_mhz
         total = self._total
         if total[k.SCANS]:
-            self._site.fill(m, total, self._mains, self._told)
+            self._site.fill(m, total, self.mains, self._told)
             self._account(m, elapsed)
             if sums is not total:  # a step: the message is about what came after it
-                self._site.fill(m, sums, self._mains, self._told)
+                self._site.fill(m, sums, self.mains, self._told)
             self._judge_fuses(m)
             self._scan_us = total[k.BUSY_US] // total[k.SCANS] + 1
             self._fit_grid()
-        self._site.flag(m, sums, self._mains)
+        self._site.flag(m, sums, self.mains)
         self._message_us = now_us
         self._message_ms = self._time.ticks_ms()
         self._covered_us = 0

@@ -8,9 +8,11 @@ the 24 bits of the board's single precision give 1e-7.
 
 import math
 
+from micropython import const
+
 from metering import kernels as k
 
-_MID = 32768
+_MID = const(32768)
 
 
 def root(square):

@@ -34,6 +34,14 @@ class Site:
         self._heard = [0] * 6
         self._turn = 0
 
+    def alone(self):
+        """A person says that L1 alone is wired: another that has lived is not lost but was never
+        meant. One that lives is seen anew.
+        """
+        for i in range(1, self._phases):
+            self._unseen += self._seen[i]
+            self._seen[i] = False
+
     def take(self, cycle, rms, raw, ref):
         """Learn from one cycle. A phase whose voltage was never seen borrows `ref`, turned."""
         scans = cycle[k.SCANS]
@@ -91,7 +99,7 @@ class Site:
                 coherent = math.sqrt(p * p + q * q) * n / root_u
                 if square - noise - coherent * coherent < noise / 6:
                     i_ma = int(coherent * calibration.gain_i_na[i] / 1e6 + 0.5)
-            elif square - noise < noise * 7 / math.sqrt(n):
+            elif square - noise < noise * 12 / math.sqrt(n):
                 i_ma = 0
             if i_ma < gate_ma:
                 i_ma = p = q = 0
@@ -113,16 +121,16 @@ class Site:
         noisy = max(self._noise) >> 6 > _NOISY
         for i in range(self._phases):
             name = "_l%d" % (i + 1)
-            if max(sums[k.CLIPPED + i], sums[k.CLIPPED + 3 + i]) > 1:
-                flags.append("clipped" + name)
             if self.source[i] != i:
                 flags.append("estimated" + name)
             elif mains.ref >= 0 and m.p_mw[i] is None:
                 flags.append("voltage_lost" + name)
-            for c in (i, 3 + i):
-                if sums[k.SCANS] and self._faulty(sums, c, noisy):
-                    flags.append("adc_fault" + name)
-                    break
+            if sums[k.SCANS] and (
+                self._faulty(sums, i, noisy) or self._faulty(sums, 3 + i, noisy)
+            ):
+                flags.append("adc_fault" + name)
+            elif max(sums[k.CLIPPED + i], sums[k.CLIPPED + 3 + i]) > 1:
+                flags.append("clipped" + name)
         if mains.ref < 0:
             flags.append("no_voltage")
         if not self.calibration.calibrated:
