@@ -10,6 +10,12 @@ def address(nic):
     return None if ip == _NONE else ip
 
 
+def gateway(nic):
+    """The router that DHCP named, or None."""
+    ip = nic.ipconfig("gw4") if hasattr(nic, "ipconfig") else nic.ifconfig()[2]
+    return None if ip == _NONE else ip
+
+
 def set_gateway_address(nic, ip):
     """Makes `ip` the address of a /24 whose gateway (and, by DHCP, name server) is this device."""
     if hasattr(nic, "ipconfig"):

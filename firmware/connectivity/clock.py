@@ -16,6 +16,7 @@ _RENEW_MS = const(3600_000)  # a crystal of 20 ppm drifts 72 ms in this time
 _DRIFT = const(14)  # it may drift by 2**-14 (61 ppm) of the time that passed
 _RTC_MS = const(10_000)  # the RTC may be wrong by that; unix_ms() knows by how much
 _RETRY_FIRST_MS = const(2000)
+_RETRY_UNSET_MS = const(60_000)  # TLS waits for the time: no longer than for a broker
 _RETRY_LAST_MS = const(900_000)
 
 SERVERS = ("pool.ntp.org", "time.google.com", "time.cloudflare.com")
@@ -23,14 +24,16 @@ SERVERS = ("pool.ntp.org", "time.google.com", "time.cloudflare.com")
 
 class Clock:
     """`ntptime`: the image's module (host, timeout, time(), settime()). `socket` is only asked
-    for addresses. `time`: MicroPython's."""
+    for addresses. `time`: MicroPython's. `gateway()`: the router's address or None; many routers
+    tell the time, without any DNS."""
 
     timeout_s = 1  # one server's time to answer
 
-    def __init__(self, ntptime, time, socket, servers=SERVERS):
+    def __init__(self, ntptime, time, socket, gateway=None, servers=SERVERS):
         self._ntptime = ntptime
         self._time = time
         self._socket = socket
+        self._gateway = gateway
         self._servers = servers
         self._addresses = []
         self._turn = 0
@@ -40,6 +43,9 @@ class Clock:
         self._low_ms = None
         self._high_ms = None
         self._narrowed_ms = 0  # when
+        # (RTC ms, offset ms) when it was known finely for the first and for the last time: what
+        # lies between is the drift.
+        self.first = self.last = None
         # The RTC runs through a reset that is no power cut: then the time is known at once.
         self._offset_ms = 0 if self._plausible(time.time()) else None
         self._next_ms = time.ticks_ms()
@@ -57,9 +63,15 @@ class Clock:
             return None
         return self._rtc_ms() + offset_ms
 
-    def unix_s(self):
-        ms = self.unix_ms()
-        return None if ms is None else ms // 1000
+    @property
+    def knows_servers(self):
+        return len(self._addresses) > 0
+
+    def again(self):
+        """There is another way to the servers: no need to wait any longer."""
+        if not self.is_set:
+            self._next_ms = self._time.ticks_ms()
+            self._retry_ms = _RETRY_FIRST_MS
 
     def due(self):
         """True when sync() has something to do."""
@@ -76,10 +88,16 @@ class Clock:
             address = self._socket.getaddrinfo(host, 123)[0][-1][0]
         except OSError:
             self.problem = "the name %s could not be looked up" % host
-            return
+        else:
+            self._know(address)
+        address = self._gateway and self._gateway()
+        if address:
+            self._know(address)
+
+    def _know(self, address):
         if address not in self._addresses:
             self._addresses.append(address)
-            if len(self._addresses) > len(servers):
+            if len(self._addresses) > len(self._servers) + 2:
                 self._addresses.pop(0)
 
     def sync(self):
@@ -133,6 +151,8 @@ class Clock:
         # What the way to the server takes blurs every answer: no finer than that.
         if self._high_ms - self._low_ms <= _FINE_MS + 2 * (after_ms - before_ms):
             self._next_ms = self._time.ticks_add(now, _RENEW_MS)
+            self.last = self._rtc_ms(), self._offset_ms
+            self.first = self.first or self.last
         else:
             # Half the remaining interval is ruled out if the server's second turns over
             # when ours, taken at the middle, does.
@@ -151,12 +171,15 @@ class Clock:
             return
         passed_ms = self._time.ticks_diff(self._time.ticks_ms(), started)
         jump_ms = self._rtc_ms() - rtc_ms - passed_ms
+        self.first = None
         self._low_ms -= jump_ms
         self._high_ms -= jump_ms
 
     def _later(self):
         self._next_ms = self._time.ticks_add(self._time.ticks_ms(), self._retry_ms)
-        self._retry_ms = min(self._retry_ms * 2, _RETRY_LAST_MS)
+        self._retry_ms = min(
+            self._retry_ms * 2, _RETRY_LAST_MS if self.is_set else _RETRY_UNSET_MS
+        )
 
     def _plausible(self, rtc_s):
         return _EARLIEST_YEAR <= self._time.gmtime(rtc_s)[0] <= _LATEST_YEAR

@@ -6,11 +6,12 @@ whoever holds a socket knows that it is dead. `step()` looks four times a second
 """
 
 import asyncio
+from binascii import hexlify
 
 from micropython import const
 
 from connectivity import station as wifi
-from connectivity.addresses import address
+from connectivity.addresses import address, gateway
 
 _STEP_MS = const(250)
 
@@ -20,13 +21,15 @@ _CABLE_STEADY_MS = const(1_000)
 _CABLE_DOUBTED_MS = const(15_000)
 _CABLE_TRUST_MS = const(60_000)
 _CABLE_LOSSES = const(3)
+# lwIP asks for an address after 2, 4, 8 ... 60 s: begun anew it asks often again.
+_UNLEASED_MS = const(15_000)
 
 # Rests between attempts to join; a quarter more at most, so that a street of devices does not
 # come back in step after a power cut. They stay short: measurements must be back within 10 s
 # of the network's return, an attempt takes 3 s and may just have missed it.
 _RESTS_MS = (0, 500, 1_000, 2_000)
 # A phone on the access point shares our radio, and every attempt takes it off the channel.
-_REST_WITH_PHONE_MS = const(20_000)
+_REST_WITH_PHONE_MS = const(20_000)  # while somebody looks at the page
 
 _TRIAL_DELAY_MS = const(800)  # the portal's answer reaches the phone before the radio moves
 _TRIAL_ATTEMPTS = const(2)  # one failed handshake may be a bad moment, two are a wrong password
@@ -62,6 +65,7 @@ class Link:
         self._cable_ms = 0  # how long the cable has had an address
         self._cable_trust_ms = _CAP_MS  # since it was last lost
         self._cable_losses = 0
+        self._unleased_ms = 0  # how long the cable has had a link and no address
 
         self._rest_ms = 0
         self._attempts = 0
@@ -77,6 +81,7 @@ class Link:
         self._online_ms = 0
         self._welcome = True  # a device without credentials opens its access point at start
         self._asked_for_access_point = False
+        self.asked = False  # has a page been asked for since the last rest?
         self._stays_ms = _ACCESS_POINT_STAYS_MS
         self._asked_for_scan = False
         self._access_point_rest_ms = 0
@@ -84,6 +89,10 @@ class Link:
     @property
     def rssi(self):
         return self._station.rssi if self.interface == "wifi" else None
+
+    def gateway(self):
+        """The router's address, or None."""
+        return gateway(self._lan) if self.interface == "lan" else self._station.gateway
 
     @property
     def trial(self):
@@ -104,10 +113,6 @@ class Link:
     def trial_ssid(self):
         """The network of the last trial, else the saved one, else None."""
         return self._trial_ssid or self._settings.wifi_ssid
-
-    @property
-    def scan_waits(self):
-        return self._asked_for_scan
 
     def try_wifi(self, ssid, password):
         """Tries these credentials soon; a running trial is replaced. See `trial`."""
@@ -131,10 +136,10 @@ class Link:
 
     def macs(self):
         """(name, MAC as text) of each interface."""
-        found = [("Wi-Fi", self._station.mac)]
+        found = [("Wi-Fi", hexlify(self._station.mac, ":").decode())]
         if self._lan is not None:
-            found.append(("LAN", self._lan.config("mac")))
-        return [(name, ":".join("%02x" % byte for byte in mac)) for name, mac in found]
+            found.append(("LAN", hexlify(self._lan.config("mac"), ":").decode()))
+        return found
 
     def open_access_point(self):
         """For the button: opens it at the next step; from now on it stays ten minutes."""
@@ -150,9 +155,12 @@ class Link:
         """The task. `alive` is called after every step."""
         self.start()
         while True:
-            self.step()
-            if alive:
-                alive()
+            try:
+                self.step()
+                if alive:
+                    alive()
+            except MemoryError:
+                pass  # the next step looks anew; where none succeeds, nobody is alive here
             await asyncio.sleep(_STEP_MS / 1000)
 
     def start(self):
@@ -190,7 +198,14 @@ class Link:
         if self._cable_trust_ms >= _CABLE_TRUST_MS:
             self._cable_losses = 0
         ip = address(lan) if lan.isconnected() else None
+        self._unleased_ms = 0 if ip else self._unleased_ms + passed
         if ip is None:
+            if lan.status() not in (self._network.ETH_CONNECTED, self._network.ETH_GOT_IP):
+                self._unleased_ms = 0
+            elif self._unleased_ms >= _UNLEASED_MS:
+                self._unleased_ms = 0
+                lan.active(False)
+                lan.active(True)
             if self._cable_ms:
                 self._cable_losses += 1
                 self._cable_trust_ms = 0
@@ -229,8 +244,9 @@ class Link:
 
     def _rest(self):
         """How long to wait before the next attempt, ms."""
-        if self._access_point is not None and self._access_point.clients:
+        if self._access_point is not None and self._access_point.clients and self.asked:
             rest = _REST_WITH_PHONE_MS
+            self.asked = False
         else:
             rest = _RESTS_MS[min(self._attempts, len(_RESTS_MS)) - 1] if self._attempts else 0
         spread = (self._time.ticks_us() ^ int(self._identity.digits)) & 0xFF
@@ -328,13 +344,14 @@ class Link:
             self._open_access_point()
 
     def _open_access_point(self):
+        self._access_point_rest_ms = _ACCESS_POINT_RETRY_MS
         self._scan()  # now: later it would take the radio away from the phones
         try:
             self._access_point.open()
-        except (OSError, RuntimeError, ValueError) as fault:
+        except (OSError, RuntimeError, ValueError, MemoryError) as fault:
             self._say("error", "access point: %s" % fault)
-            self._access_point_rest_ms = _ACCESS_POINT_RETRY_MS
             return
+        self._access_point_rest_ms = 0
         self._welcome = False
         self._asked_for_access_point = False
         self._online_ms = 0

@@ -1,12 +1,13 @@
 """The Wi-Fi station: one attempt to join at a time, its outcome named.
 
 In: `join(ssid, password)`, `leave()`, `step(now)` a few times a second. Out: `state`, `reason`
-(a key, see REASONS), `ip`, `rssi`. It never waits: the radio works, we look.
+(a key), `ip`, `rssi`. It never waits: the radio works, we look.
 """
 
 from micropython import const
 
-from connectivity.addresses import address
+from connectivity.addresses import address, gateway
+from device.unloading import unload
 
 OFF = const(0)  # not asked to be anywhere
 LEAVING = const(1)  # the old association goes, join() follows
@@ -19,21 +20,9 @@ _CONNECTING = const(1001)
 _GOT_IP = const(1010)
 _NOT_FOUND = const(201)
 
-# What an attempt can end in. The words for people are in provisioning/text.
-REASONS = (
-    "wrong_password",
-    "not_found",
-    "needs_password",
-    "security",
-    "too_far",
-    "refused",
-    "lost",
-    "no_address",
-    "no_answer",
-)
-
 # Espressif's wifi_err_reason_t. 15 and 204: the four-way handshake got no answer, which is how
-# a router reacts to a wrong key; 2, 202: authentication failed.
+# a router reacts to a wrong key; 2, 202: authentication failed. Beside these an attempt can end in
+# needs_password, no_address and no_answer; provisioning/text has the words for people.
 _OF_STATUS = {
     2: "wrong_password",
     15: "wrong_password",
@@ -58,7 +47,6 @@ _SAME_NOT_FOUND_MS = const(3_000)
 _ADDRESS_EVERY_MS = const(1_000)
 _RSSI_EVERY_MS = const(10_000)
 _ADDRESS_GONE_MS = const(8_000)
-_MAX_NETWORKS = const(20)
 
 
 def reason_of(status, password):
@@ -85,6 +73,10 @@ class Station:
     @property
     def mac(self):
         return self._nic.config("mac")
+
+    @property
+    def gateway(self):
+        return gateway(self._nic)
 
     def start(self):
         self._nic.active(True)
@@ -116,26 +108,17 @@ class Station:
             self._watch_up(now)
 
     def scan(self):
-        """Networks around as (ssid, rssi, secured), strongest first, each name once.
-
-        Blocks the caller for 2 to 3 s. Interrupts an attempt to join. Hidden networks and names
-        that are not UTF-8 (nobody could type them) are left out.
-        """
+        """See scan.py; nothing where that fails. Interrupts an attempt to join."""
         if self.state in (LEAVING, JOINING):
             self.leave()
-        best: dict = {}
         try:
-            seen = self._nic.scan()
-        except (OSError, RuntimeError):
+            from connectivity import scan  # noqa: PLC0415 (see there)
+
+            return scan.networks(self._nic)
+        except (OSError, RuntimeError, MemoryError):
             return []
-        for raw, _, _, rssi, security, _ in seen:
-            try:
-                ssid = raw.decode()
-            except ValueError:
-                continue
-            if ssid and (ssid not in best or best[ssid][1] < rssi):
-                best[ssid] = (ssid, rssi, security != 0)
-        return sorted(best.values(), key=lambda network: -network[1])[:_MAX_NETWORKS]
+        finally:
+            unload("connectivity.scan")
 
     def _connect(self):
         self._status_before = self._nic.status()
