@@ -1,4 +1,4 @@
-"""Who this device is: what the factory wrote to /factory.json, checked once at start.
+"""Who this device is: what the factory wrote to /factory.json, checked once at start, and let go.
 
 In: the path. Out: an Identity. A device without a sound identity must not run: it would
 open an access point nobody can join and report under somebody else's name.
@@ -11,29 +11,29 @@ _VARIANTS = {"home": 100, "public": 400}  # upper end of the current range, A
 
 class Identity:
     """serial, pin, variant, phases, provider (dict), calibration (dict or None); and derived:
-    digits (the last five of the serial), ssid of the access point, range_a."""
+    digits (the last five of the serial), ssid of the access point, range_a. No methods: they
+    would hold this module, which nobody needs after the start."""
 
-    def __init__(self, *, serial, pin, variant, phases, provider, calibration):
-        self.serial = serial
-        self.pin = pin
-        self.variant = variant
-        self.phases = phases
-        self.provider = provider
-        self.calibration = calibration
-        self.digits = serial[-6:-1]
-        self.ssid = "Amp Guard_" + self.digits
-        self.range_a = _VARIANTS[variant]
+    serial: str
+    pin: str
+    variant: str
+    phases: int
+    provider: dict
+    calibration: "dict | None"
+    digits: str
+    ssid: str
+    range_a: int
 
 
 def load(path):
     """Reads and checks the factory file. ValueError says what is wrong and what is expected."""
     try:
-        with open(path) as file:
-            text = file.read()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError:
         raise ValueError("%s is missing: the flash tool writes it" % path)
     try:
-        factory = json.loads(text)
+        factory = json.loads(data.decode())
     except ValueError:
         raise ValueError("%s is not JSON" % path)
     if type(factory) is not dict:
@@ -41,7 +41,7 @@ def load(path):
     if factory.get("v") != 1:
         raise ValueError("%s: v is %r, expected 1" % (path, factory.get("v")))
     variant = factory.get("variant")
-    if variant not in _VARIANTS:
+    if type(variant) is not str or variant not in _VARIANTS:
         raise ValueError("%s: variant is %r, expected 'home' or 'public'" % (path, variant))
     phases = factory.get("phases")
     if type(phases) is not int or phases not in (1, 3):
@@ -55,14 +55,17 @@ def load(path):
     calibration = factory.get("calibration")
     if calibration is not None and type(calibration) is not dict:
         raise ValueError("%s: calibration is no object" % path)
-    return Identity(
-        serial=serial,
-        pin=pin,
-        variant=variant,
-        phases=phases,
-        provider=provider,
-        calibration=calibration,
-    )
+    identity = Identity()
+    identity.serial = serial
+    identity.pin = pin
+    identity.variant = variant
+    identity.phases = phases
+    identity.provider = provider
+    identity.calibration = calibration
+    identity.digits = serial[-6:-1]
+    identity.ssid = "Amp Guard_" + identity.digits
+    identity.range_a = _VARIANTS[variant]
+    return identity
 
 
 def check_serial(serial):

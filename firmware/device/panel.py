@@ -47,9 +47,10 @@ class Panel:
     def identify(self, seconds):
         self._flicker_ms = seconds * 1000
 
-    async def run(self):
+    async def run(self, alive):
         while True:
             self.step()
+            alive()
             await asyncio.sleep(_STEP_MS / 1000)
 
     def step(self):
