@@ -1,39 +1,25 @@
-"""Energy records and events that wait for the broker: on flash, in order, each until it is
-acknowledged.
+"""Energy records and events that wait for the broker: in order, each until it is acknowledged.
 
 In: put(kind, data) as they are made, drop() when the broker has one. Out: peek(), the oldest.
-While the broker is there records pass through memory; when it is not, keep() writes them to
-numbered segment files. An entry carries its length and a CRC-32: what a power cut left torn is
-recognised, and nothing is ever written behind it.
-
-Size. A minute is 63 bytes, seven days of them 635 kB: 80 segments of 8 kB, two blocks each. When
-all are full the oldest segment goes, and `lost` counts.
-Flash wear. An outage rewrites the segment's last block once a minute: 10,080 erases in seven days,
-which LittleFS spreads over the free blocks (500 of 4 kB: 20 each; NOR flash is rated for
-100,000). While the broker answers nothing is written.
+While the broker is there records pass through memory; when it is not, keep() moves them to flash
+(segments.py, which is in memory only while there is something on flash).
 """
 
 import os
-import struct
-from binascii import crc32
 
 from micropython import const
 
-from device.storage import Record
+from device.unloading import unload
 
-_HEADER = "<HBI"  # length of the data, kind, CRC-32 of kind and data
-_HEADER_SIZE = const(7)
-_LONGEST = const(512)  # bytes of an entry
+_LONGEST = const(512)  # bytes of a record
 
 
 class Backlog:
     """For one thread. `folder` is its own; `lost` counts what had to go unsent, `problem` says
-    in words why flash cannot be used, or None."""
+    in words why flash cannot be used, or None; `last` is the number of segments ever begun."""
 
-    segments = 84
-    segment_bytes = 8192 - 64
     in_memory = 8  # records
-    save_every = 16  # acknowledged records between two notes of how far we are
+    in_need = 24  # while there is no memory to write them to flash
 
     def __init__(self, folder):
         self.lost = 0
@@ -41,22 +27,22 @@ class Backlog:
         self.problem = None
         self._folder = folder
         self._memory = []  # (kind, data), oldest first; all newer than what is on flash
-        self._unsaved = 0
+        self.last = 0
         try:
             os.mkdir(folder)
         except OSError:  # it is there already; if not, the first write will say so
             pass
-        self._mark = Record(folder + "/mark")
-        mark = self._mark.load() or {}
-        self._numbers = sorted(
-            int(name[:-4]) for name in os.listdir(folder) if name[-4:] == ".seg"
-        )
-        self._offset = 0  # in the oldest segment, of its first entry not acknowledged
-        if self._numbers and mark.get("segment") == self._numbers[0]:
-            self._offset = mark.get("offset", 0)
-        # A torn end may follow the last whole entry: never write behind it.
-        self._end = self.segment_bytes
-        self._last = max(self._numbers + [mark.get("segment", 0)])
+        self._flash = self.open()  # Segments; None: nothing there
+        self.last = self._flash.last
+        self.peek()
+
+    def open(self):
+        """What is kept on flash."""
+        from cloud.segments import Segments  # noqa: PLC0415 (needed in an outage and after it)
+
+        kept = Segments(self._folder)
+        kept.last = max(kept.last, self.last)
+        return kept
 
     def put(self, kind, data):
         """Adds a record (`kind` 0-255, bytes). Memory only, unless it is full."""
@@ -72,23 +58,32 @@ class Backlog:
         flash stays in memory, if it finds room there; `problem` says so."""
         self.problem = None
         self.waiting = False
+        room = self.in_memory
         try:
             while self._memory:
-                self._append(*self._memory[0])
+                if self._flash is None:
+                    self._flash = self.open()
+                self.lost += self._flash.append(*self._memory[0])
+                self.last = self._flash.last
                 self._memory.pop(0)
         except OSError as fault:
             self.problem = "records cannot be kept on flash (error %s)" % fault.errno
-            while len(self._memory) > self.in_memory:
-                self._memory.pop(0)
-                self.lost += 1
+        except MemoryError:
+            self.problem = "no memory to keep records on flash"
+            self.waiting = True
+            room = self.in_need
+        while len(self._memory) > room:
+            self._memory.pop(0)
+            self.lost += 1
 
     def peek(self):
         """(kind, data, late) of the oldest record, or None. `late`: it has been on flash."""
-        while self._numbers:
-            entry = self._entry(self._numbers[0], self._offset)
+        if self._flash is not None:
+            entry = self._flash.peek()
             if entry is not None:
                 return entry[0], entry[1], True
-            self._forget_oldest()
+            self._flash = None
+            unload("cloud.segments")
         if self._memory:
             kind, data = self._memory[0]
             return kind, data, False
@@ -96,71 +91,7 @@ class Backlog:
 
     def drop(self):
         """The record that peek() returns is acknowledged."""
-        if self._numbers:
-            entry = self._entry(self._numbers[0], self._offset)
-            if entry is not None:
-                self._offset += _HEADER_SIZE + len(entry[1])
-                self._unsaved += 1
-                if self._entry(self._numbers[0], self._offset) is None:
-                    self._forget_oldest()
-                elif self._unsaved >= self.save_every:
-                    self._save_mark()
-                return
-        self._memory.pop(0)
-
-    def _append(self, kind, data):
-        if self._end + _HEADER_SIZE + len(data) > self.segment_bytes:
-            self._last += 1
-            self._numbers.append(self._last)
-            self._end = 0
-            if len(self._numbers) > self.segments:
-                self._lose_oldest()
-        body = bytes((kind,)) + data
-        entry = struct.pack(_HEADER, len(data), kind, crc32(body)) + data
-        end = self._end
-        self._end = self.segment_bytes  # if this write is cut, the next goes elsewhere
-        with open(self._path(self._last), "ab") as file:
-            file.write(entry)
-        self._end = end + len(entry)
-
-    def _entry(self, number, offset):
-        """(kind, data), or None where no whole entry follows."""
-        try:
-            with open(self._path(number), "rb") as file:
-                file.seek(offset)
-                header = file.read(_HEADER_SIZE)
-                if len(header) < _HEADER_SIZE:
-                    return None
-                size, kind, check = struct.unpack(_HEADER, header)
-                data = file.read(size) if size <= _LONGEST else b""
-        except OSError:
-            return None
-        if len(data) != size or crc32(bytes((kind,)) + data) != check:
-            return None
-        return kind, data
-
-    def _lose_oldest(self):
-        while self._entry(self._numbers[0], self._offset) is not None:
-            self._offset += _HEADER_SIZE + len(self._entry(self._numbers[0], self._offset)[1])
-            self.lost += 1
-        self._forget_oldest()
-
-    def _forget_oldest(self):
-        number = self._numbers.pop(0)
-        self._offset = 0
-        if not self._numbers:
-            self._end = self.segment_bytes
-        try:
-            os.remove(self._path(number))
-        except OSError:  # then the next start finds it again, and `seq` tells
-            pass
-
-    def _save_mark(self):
-        self._unsaved = 0
-        try:
-            self._mark.save({"segment": self._numbers[0], "offset": self._offset})
-        except OSError:  # then some records are sent twice after a power cut; `seq` tells
-            pass
-
-    def _path(self, number):
-        return "%s/%08d.seg" % (self._folder, number)
+        if self._flash is not None and self._flash.peek() is not None:
+            self._flash.drop()
+        else:
+            self._memory.pop(0)

@@ -37,9 +37,9 @@ async def run(name, uplink, *, meter, clock, time, identity, calibration, **_):
 
 
 async def _send_all(name, uplink, meter, time, named):
-    cycle = meter._cycle
-    raw = memoryview(meter._raw)
-    kept = array("H", meter._raw)
+    cycle = meter.cycle
+    raw = memoryview(meter.raw)
+    kept = array("H", meter.raw)
     piece = bytearray(_PIECE * _SAMPLE)
     means = None
     spanned_us = 0
@@ -51,7 +51,7 @@ async def _send_all(name, uplink, meter, time, named):
             await asyncio.sleep(0)
         seen_us = cycle[k.START]
         scans = cycle[k.SCANS]
-        period_us = meter._mains.period_us
+        period_us = meter.mains.period_us
         memoryview(kept)[: 6 * scans] = raw[: 6 * scans]
         if means is None:
             means = [cycle[k.X + c] // scans for c in range(6)]

@@ -9,9 +9,12 @@ import json
 
 from micropython import const
 
+from cloud import strict_json
+
 _ID_LENGTH = const(64)
 _ERROR_LENGTH = const(240)
 _LOG_LENGTH = const(2000)  # characters of an answer to `log`: it exists three times on the heap
+_ALL = (False, True)
 _REMEMBERED = const(16)  # ids: a broker may deliver a command twice
 _MAY_SET = ("supply_max_a", "step_a", "interval_s", "phases", "wiring", "home_assistant")
 
@@ -21,8 +24,9 @@ _ARGUMENTS = {
     "report": {},
     "set": {},
     "capture": {},
-    "log": {"lines": (1, 40)},
+    "log": {"lines": (1, 40), "all": _ALL},
     "restart": {},
+    "update": None,  # checks them itself
     "identify": {"seconds": (1, 600)},
 }
 
@@ -39,12 +43,18 @@ class Commands:
         self.obeyed = None  # id of the command being obeyed
 
     def answer(self, payload, retained=False):
-        """`payload`: bytes, or None if it was longer than the device takes."""
+        """`payload`: bytes, or (its first ones, their number) if it was longer than the device
+        takes. Returns the response, None if there will be one later."""
         name = None
         try:
-            if payload is None:
-                raise ValueError("the command is too long")
+            if type(payload) is tuple:
+                name = _id_within(payload[0])
+                raise ValueError(
+                    "the command is too long: %d bytes, expected 1000 at most" % payload[1]
+                )
+            name = _id_within(payload)  # of one that is no JSON; else the real one follows
             command = _parse(payload)
+            name = None
             name = _check_id(command)
             _check_form(command)
             if retained:
@@ -54,6 +64,8 @@ class Commands:
             self.obeyed = name
             result = self._obey(command)
             self._remember(name)  # only what was obeyed: what was refused may be refused again
+            if result is None:  # it is answered later, by what obeys it
+                return None
         except ValueError as fault:
             return '{"v":1,"id":%s,"ok":false,"error":%s}' % (
                 json.dumps(name),
@@ -78,8 +90,10 @@ class Commands:
         self._log.info("cloud", "command " + do)
         if do == "ping":
             return {}
-        if do == "log":
-            return _last(self._log.lines(), arguments.get("lines", 10))
+        if do == "log" and not arguments.pop("all", False):
+            from device import log_lines  # noqa: PLC0415 (rarely needed)
+
+            return log_lines.last(self._log, _LOG_LENGTH)[-arguments.get("lines", 10) :]
         if do not in self._actions:
             raise ValueError("%s is not something this device can do" % do)
         return self._actions[do](**arguments)
@@ -103,25 +117,32 @@ class Commands:
         return result
 
 
-def _last(lines, count):
-    """The last of them, at most `count`, as far as _LOG_LENGTH reaches."""
-    room = _LOG_LENGTH
-    start = len(lines)
-    while start and count and len(lines[start - 1]) <= room:
-        start -= 1
-        count -= 1
-        room -= len(lines[start])
-    return lines[start:]
-
-
 def _parse(payload):
     try:
-        command = json.loads(payload.decode())
-    except (ValueError, RuntimeError):  # RuntimeError: nested too deep
+        command = strict_json.loads(payload.decode())
+    except ValueError:
         raise ValueError("the command is not JSON")
     if type(command) is not dict:
         raise ValueError("the command is no object")
     return command
+
+
+def _id_within(payload):
+    """The id in what can't be read, so that its sender knows what was refused; or None."""
+    at = payload.find(b'"id"')
+    rest = payload[at + 4 :].strip()
+    if at < 0 or rest[:1] != b":":
+        return None
+    rest = rest[1:].strip()
+    end = rest.find(b'"', 1)
+    name = rest[1:end]
+    if rest[:1] != b'"' or not 1 <= len(name) <= _ID_LENGTH or end < 0 or b"\\" in name:
+        return None
+    try:
+        name = name.decode()
+    except ValueError:
+        return None
+    return name if min(name) >= " " else None
 
 
 def _check_id(command):
@@ -144,11 +165,16 @@ def _check_form(command):
 
 def _check_arguments(do, arguments):
     rules = _ARGUMENTS[do]
+    if rules is None:
+        return
     for name, value in arguments.items():
         if name not in rules:
             raise ValueError("%s takes no %s" % (do, name[:_ID_LENGTH]))
         least, most = rules[name]
-        if type(value) is not int or not least <= value <= most:
+        if rules[name] is _ALL:
+            if type(value) is not bool:
+                raise ValueError("%s: expected true or false" % name)
+        elif type(value) is not int or not least <= value <= most:
             raise ValueError(
                 "%s is %s, expected a whole number from %d to %d"
                 % (name, json.dumps(value)[:_ID_LENGTH], least, most)

@@ -1,67 +1,87 @@
-"""What Home Assistant is told so that it finds the device's values by itself: MQTT discovery, one
-retained message for each value, so that none needs much heap.
+"""What Home Assistant is told so that it finds the device and its values by itself: one retained
+message for the whole device, made and sent piece by piece, so that it needs no heap.
 
-In: which one, the fields of `info`. Out: topic and payload. Loaded while they are being sent.
-https://www.home-assistant.io/integrations/sensor.mqtt names the fields, their short forms too.
+In: the fields of `info`. Out: topic and pieces. Loaded while it is being sent. Needs Home
+Assistant 2024.11 or newer: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
+and .../sensor.mqtt name the fields, their short forms too.
 """
 
 import json
 
-# name in the payload, words, device class, unit, state class, topic; `%s` is the phase.
-_PHASE = (
-    ("i", "Current L%s", "current", "A", "measurement", "measurement"),
-    ("u", "Voltage L%s", "voltage", "V", "measurement", "measurement"),
-    ("p", "Power L%s", "power", "W", "measurement", "measurement"),
-    ("pf", "Power factor L%s", "power_factor", None, "measurement", "measurement"),
-    ("imp", "Import L%s", "energy", "Wh", "total_increasing", "energy"),
-    ("exp", "Export L%s", "energy", "Wh", "total_increasing", "energy"),
-)
+# name in the payload, words, device class, unit, state class, topic if not `measurement`
 _SITE = (
-    ("f", "Frequency", "frequency", "Hz", "measurement", "measurement"),
     ("net_imp", "Import", "energy", "Wh", "total_increasing", "energy"),
     ("net_exp", "Export", "energy", "Wh", "total_increasing", "energy"),
+    ("p_total", "Power", "power", "W", "measurement", None),
+    ("f", "Frequency", "frequency", "Hz", "measurement", None),
+)
+_PHASE = (
+    ("i", "Current L%d", "current", "A", "measurement", None),
+    ("u", "Voltage L%d", "voltage", "V", "measurement", None),
+    ("p", "Power L%d", "power", "W", "measurement", None),
+    ("pf", "Power factor L%d", "power_factor", None, "measurement", None),
+    ("imp", "Import L%d", "energy", "Wh", "total_increasing", "energy"),
+    ("exp", "Export L%d", "energy", "Wh", "total_increasing", "energy"),
 )
 
 
-def message(number, info, interval_s, wanted):
-    """(topic, payload) of the number-th value, None behind the last. The payload is empty, which
-    takes the value away, where the site has no such phase or discovery is not `wanted`."""
-    phase, kind = divmod(number, len(_PHASE))
-    if phase < 3:
-        field, words, device_class, unit, state_class, topic = _PHASE[kind]
-        words %= phase + 1
-        name = "%s_l%d" % (field, phase + 1)
-        template = "{{ value_json.%s[%d] }}" % (field, phase)
-    elif kind < len(_SITE):
-        name, words, device_class, unit, state_class, topic = _SITE[kind]
-        template = "{{ value_json.%s }}" % name
-    else:
-        return None
+def announcement(info, interval_s, wanted):
+    """(topic, message): a function that returns the pieces, or an empty text, which takes the
+    device away, where it is not `wanted`."""
     serial = info["serial"]
-    where = "homeassistant/sensor/%s/%s/config" % (serial, name)
-    if not wanted or (phase < 3 and phase >= info["phases"]):
-        return where, ""
+    topic = "homeassistant/device/%s/config" % serial
+    if not wanted:
+        return topic, ""
+    known = (serial, info["variant"], info["firmware"], info["phases"], max(10, 3 * interval_s))
+    return topic, lambda: _pieces(*known)
+
+
+def _pieces(serial, variant, firmware, phases, expire_s):
     root = "ampguard/%s/" % serial
-    config = {
-        "name": words,
-        "uniq_id": "ampguard_%s_%s" % (serial, name),
-        "stat_t": root + topic,
-        "val_tpl": template,
-        "dev_cla": device_class,
-        "stat_cla": state_class,
-        "avty_t": root + "status",
-        "avty_tpl": "{{ 'online' if value_json.online else 'offline' }}",
-        "dev": {
-            "ids": ["ampguard_" + serial],
-            "name": "Amp Guard " + serial[-6:-1],
-            "mf": "Amp Guard",
-            "mdl": info["variant"],
-            "sn": serial,
-            "sw": info["firmware"],
-        },
-    }
+    about = (serial, expire_s)
+    yield '{"dev":%s,"o":{"name":"Amp Guard","sw":%s},' % (
+        json.dumps(
+            {
+                "ids": ["ampguard_" + serial],
+                "name": "Amp Guard " + serial[-6:-1],
+                "mf": "Amp Guard",
+                "mdl": variant,
+                "sn": serial,
+                "sw": firmware,
+            }
+        ),
+        json.dumps(firmware),
+    )
+    # What is said here holds for every value that says nothing else.
+    yield '"stat_t":"%smeasurement","avty_t":"%sstatus",' % (root, root)
+    yield '"avty_tpl":"{{ \'online\' if value_json.online else \'offline\' }}","cmps":{'
+    comma = ""
+    for value in _SITE:
+        yield comma + _value(value[0], value[1], value[0], value[2:], about)
+        comma = ","
+    for phase in range(3):
+        for value in _PHASE:  # type: ignore[assignment]
+            name = "%s_l%d" % (value[0], phase + 1)
+            if phase < phases:
+                words = value[1] % (phase + 1)
+                where = "%s[%d]" % (value[0], phase)
+                yield comma + _value(name, words, where, value[2:], about)
+            else:  # takes back what was announced while the site had it
+                yield ',"%s":{"p":"sensor"}' % name
+    yield "}}"
+
+
+def _value(name, words, where, kind, about):
+    """`where` in the payload it is found; `kind` the last four of a line above."""
+    device_class, unit, state_class, topic = kind
+    serial, expire_s = about
+    rest = '"exp_aft":%d' % expire_s
+    if topic:  # comes once a minute, and stays true
+        rest = '"stat_t":"ampguard/%s/%s"' % (serial, topic)
     if unit:
-        config["unit_of_meas"] = unit
-    if topic == "measurement":
-        config["exp_aft"] = max(10, 3 * interval_s)
-    return where, json.dumps(config)
+        rest += ',"unit_of_meas":"%s"' % unit
+    return (
+        '"%s":{"p":"sensor","name":"%s","uniq_id":"ampguard_%s_%s","dev_cla":"%s",'
+        '"stat_cla":"%s","val_tpl":"{{ value_json.%s }}",%s}'
+        % (name, words, serial, name, device_class, state_class, where, rest)
+    )

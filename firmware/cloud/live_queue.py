@@ -14,13 +14,21 @@ class LiveQueue:
         self._slots = [None] * (maxlen + 1)  # one more than promised: the one being written
         self._written = 0  # by the writer
         self._read = 0  # by the reader
+        self._emptied = 0  # by the writer: up to here nothing is kept alive any more
 
     def __len__(self):
         return min(self._written - self._read, self.maxlen)
 
     def put(self, item):
         """Writer: appends `item`; the oldest gives way when the queue is full."""
-        self._slots[self._written % len(self._slots)] = item
+        slots = self._slots
+        # What was taken is let go of here: the reader writes no slot, it may be ours by then.
+        emptied = max(self._emptied, self._written - len(slots))
+        while emptied < self._read:
+            slots[emptied % len(slots)] = None
+            emptied += 1
+        self._emptied = emptied
+        slots[self._written % len(slots)] = item
         self._written += 1
 
     def take(self):

@@ -3,36 +3,31 @@
 In: messages to publish. Out: calls of `on_message`, and a Fault when the connection is of no
 use. step() is called all the time and never blocks: it reads what has arrived, sends pings and
 watches for their answers, re-sends what was not acknowledged. Runs on the umqtt.simple of 2017
-(1.3.4) as on that of today's images: of the library only what both have alike is used.
+(1.3.4) as on that of today's images: of the library only what both have alike is used. The way to
+a connection is in dialing.py.
+
+A MemoryError out of publish() or step() has done nothing half: recover() and go on.
 """
 
 from micropython import const
 from umqtt.simple import MQTTClient
 
-from cloud import wire
-from cloud.wire import Fault
+from cloud import faults
+from cloud.faults import Fault
 
-_CONNACK_MS = const(8000)  # TLS handshake and CONNECT; a slow chip needs 2 s for the handshake
 _SILENCE_MS = const(4000)  # without a word from the broker, then we ask
 _ANSWER_MS = const(4000)  # for a PINGRESP; both together stay under 10 s
 _DOUBT_MS = const(1500)  # a PINGRESP that takes longer is no steady second's
 _RESEND_MS = const(4000)  # without a PUBACK
 _PIECES_MS = const(5000)  # for a packet to arrive whole
-_POLL_MS = const(5)
-_RECEIVE = const(1024)  # bytes of the longest packet taken
-
-_REFUSALS = {
-    1: (wire.REJECTED, "the broker speaks another version of MQTT"),
-    2: (wire.REJECTED, "the broker rejects the client id"),
-    3: (wire.CLOSED, "the broker is not available at the moment"),
-    4: (wire.REJECTED, "the broker rejects the serial or the PIN"),
-    5: (wire.REJECTED, "the broker has not authorised this device"),
-}
+_TAKEN = const(1000)  # bytes of the longest message taken
+_RECEIVE = const(1050)  # it in a packet, with the topic of the longest serial
+_HEAD = const(256)  # of a longer one: its id may be there
 
 
 class SafeClient(MQTTClient):
-    """`on_message(payload, retained)` gets what is published to us, bytes, or None if it was
-    longer than we take: there is one topic we subscribe to."""
+    """`on_message(payload, retained)` gets what is published to us, bytes, or (the first ones, how
+    many there were) if it was longer than we take: there is one topic we subscribe to."""
 
     def __init__(
         self, client_id, *, host, port, user, password, keepalive_s, context, socket, time
@@ -58,8 +53,8 @@ class SafeClient(MQTTClient):
         self._heard_ms = now
         self._sent_ms = now
         self._ping_ms = None  # when the ping went that is not answered yet
-        self._connected = None  # None until CONNACK, then its return code
-        self._flight = None  # the QoS 1 packet not acknowledged yet
+        self.connack = None  # None until CONNACK, then return code << 8 | session present
+        self._flight = None  # (first byte, topic, message) not acknowledged yet, of QoS 1
         self._flight_pid = 0
         self._flight_ms = 0
         self._flight_resent = False
@@ -71,9 +66,11 @@ class SafeClient(MQTTClient):
         """DNS, TCP, TLS, CONNECT, CONNACK. Raises Fault. Returns session present (0 or 1).
 
         `timeout` is the library's and not used: every step has its own deadline."""
+        from cloud.dialing import dial, introduce  # noqa: PLC0415 (not needed once connected)
+
         self.close()
         self._reset()
-        self.sock = wire.dial(
+        self.sock = dial(
             self.server,
             self.port,
             self._context,
@@ -82,48 +79,11 @@ class SafeClient(MQTTClient):
             alive=self.alive,
         )
         try:
-            return self._introduce(clean_session)
-        except Fault:
+            introduce(self, clean_session, self._time)
+        except (Fault, MemoryError):
             self.close()
             raise
-
-    def _introduce(self, clean_session):
-        started = self._time.ticks_ms()
-        self._write_connect(clean_session)
-        self.sock.flush(_CONNACK_MS)
-        self._heard_ms = self._time.ticks_ms()
-        while self._connected is None:
-            if self._time.ticks_diff(self._time.ticks_ms(), started) > _CONNACK_MS:
-                raise Fault(wire.SILENT, "the broker accepts connections but says nothing")
-            self._take_in()
-            if self._connected is None:
-                self.alive()
-                self._time.sleep_ms(_POLL_MS)
-        code = self._connected >> 8
-        if code:
-            kind, words = _REFUSALS.get(
-                code, (wire.MALFORMED, "the broker refuses with the unknown code %d" % code)
-            )
-            raise Fault(kind, words)
-        return self._connected & 1
-
-    def _write_connect(self, clean_session):
-        flags = 2 if clean_session else 0
-        parts = [self.client_id]
-        if self.lw_topic:
-            flags |= 4 | self.lw_qos << 3 | (32 if self.lw_retain else 0)
-            parts += [self.lw_topic, self.lw_msg]
-        if self.user:
-            flags |= 0xC0
-            parts += [self.user, self.pswd]
-        size = 10
-        for part in parts:
-            size += 2 + len(part)
-        self._write_header(0x10, size)
-        self.sock.write(b"\x00\x04MQTT\x04")
-        self.sock.write(bytes((flags, self.keepalive >> 8, self.keepalive & 255)))
-        for part in parts:
-            self._send_str(part)
+        return self.connack & 1  # type: ignore[operator]
 
     def set_last_will(self, topic, msg, retain=False, qos=0):
         # Bytes: the library sizes text by its characters.
@@ -152,6 +112,11 @@ class SafeClient(MQTTClient):
         return self._flight is None
 
     @property
+    def subscribed(self):
+        """True once the broker has agreed to what was asked for."""
+        return self._subscribing is None
+
+    @property
     def doubtful(self):
         """True while a ping takes so long that what is sent now may lie about for a while."""
         if self._ping_ms is None:
@@ -159,26 +124,22 @@ class SafeClient(MQTTClient):
         return self._time.ticks_diff(self._time.ticks_ms(), self._ping_ms) > _DOUBT_MS
 
     def publish(self, topic, msg, retain=False, qos=0):
-        """QoS 0: sent when this returns. QoS 1: under way; `ready` turns true with its PUBACK."""
+        """QoS 0: sent when this returns. QoS 1: under way; `ready` turns true with its PUBACK.
+        `msg`: text, bytes, or for QoS 1 a function that returns its pieces (text), always the
+        same: what is long never needs to be in memory as one."""
         topic = _bytes(topic)
-        msg = _bytes(msg)
         if qos == 0:
-            super().publish(topic, msg, retain)
+            super().publish(topic, _bytes(msg), retain)
             self._flush()
             return
         if self._flight is not None:
             raise ValueError("a QoS 1 message is under way: wait until `ready`")
         self.pid = self.pid % 65535 + 1
-        size = 4 + len(topic) + len(msg)
-        packet = bytearray(_header(0x32 | (1 if retain else 0), size))
-        packet += bytes((len(topic) >> 8, len(topic) & 255))
-        packet += topic
-        packet += bytes((self.pid >> 8, self.pid & 255))
-        packet += msg
-        self._flight = packet
         self._flight_pid = self.pid
+        flight = (0x32 | (1 if retain else 0), topic, _bytes(msg))
+        self._send_flight(flight, 0)
+        self._flight = flight
         self._flight_resent = False
-        self._send_flight()
 
     def subscribe(self, topic, qos=0):
         """Asks for `topic`; step() raises a Fault if the broker denies it or does not answer."""
@@ -186,7 +147,7 @@ class SafeClient(MQTTClient):
         self.pid = self.pid % 65535 + 1
         if self.pid == self._flight_pid:
             self.pid = self.pid % 65535 + 1
-        self._write_header(0x82, 5 + len(topic))
+        self.write_header(0x82, 5 + len(topic))
         self.sock.write(bytes((self.pid >> 8, self.pid & 255)))
         self._send_str(topic)
         self.sock.write(bytes((qos,)))
@@ -198,13 +159,40 @@ class SafeClient(MQTTClient):
         self._flush()
         self._ping_ms = self._time.ticks_ms()
 
-    def _send_flight(self):
-        self.sock.write(self._flight)
+    def recover(self):
+        """After a MemoryError: the connection goes on, unless a packet was torn (Fault)."""
+        if not self.sock.take_back():
+            raise Fault(faults.CLOSED, "out of memory in the middle of a message")
+
+    def _send_flight(self, flight, dup):
+        operation, topic, msg = flight
+        pieces = msg if callable(msg) else None
+        size = 4 + len(topic)
+        if pieces is None:
+            size += len(msg)
+        else:
+            for piece in pieces():
+                size += len(piece.encode())
+        self.write_header(operation | dup, size)
+        self._send_str(topic)
+        pid = self._flight_pid
+        self.sock.write(bytes((pid >> 8, pid & 255)))
+        if pieces is None:
+            self.sock.write(msg)
+        else:
+            for piece in pieces():
+                self.sock.write(piece)
         self._flush()
         self._flight_ms = self._time.ticks_ms()
 
-    def _write_header(self, operation, size):
-        self.sock.write(_header(operation, size))
+    def write_header(self, operation, size):
+        """Fixed header, MQTT 3.1.1, 2.2: operation and flags, then the remaining length."""
+        header = bytearray((operation,))
+        while size > 127:
+            header.append(size & 127 | 128)
+            size >>= 7
+        header.append(size)
+        self.sock.write(header)
 
     def _flush(self):
         self.sock.flush()
@@ -214,20 +202,27 @@ class SafeClient(MQTTClient):
 
     def step(self):
         """Reads what has arrived and keeps every deadline. Raises Fault; never waits."""
-        self._take_in()
+        self.take_in()
         self._watch()
 
     # The library's ways to wait, which would block or cancel our deadlines.
     check_msg = step
     wait_msg = step
 
-    def _take_in(self):
+    def heard(self):
+        """The broker gave a sign of life."""
+        self._heard_ms = self._time.ticks_ms()
+
+    def take_in(self):
+        """Reads and obeys what has arrived."""
         # One read a call: what came before the end of a connection is looked at before the end.
-        view = self._view if self._size == 0 else self._view[self._size :]
-        size = self.sock.receive(view)
+        size = 0
+        if self._size < _RECEIVE:
+            size = self.sock.receive(self._view if self._size == 0 else self._view[self._size :])
         if size:
-            self._heard_ms = self._time.ticks_ms()
+            self.heard()
             self._size += size
+        if self._size:  # also what a MemoryError left
             while self._take_packet():
                 pass
 
@@ -235,15 +230,15 @@ class SafeClient(MQTTClient):
         received = self._received
         if self._skip:
             self._drop(min(self._skip, self._size), skipped=True)
-        if self._connected is None and self._size and received[0] != 0x20:
-            raise Fault(wire.MALFORMED, "what answers there is no MQTT broker")
+        if self.connack is None and self._size and received[0] != 0x20:
+            raise Fault(faults.MALFORMED, "what answers there is no MQTT broker")
         if self._size < 2:
             return self._incomplete()
         body = 1
         length = 0
         while True:  # the remaining length: seven bits a byte, four bytes at most
             if body == 5:
-                raise Fault(wire.MALFORMED, "the broker sent a packet without a length")
+                raise Fault(faults.MALFORMED, "the broker sent a packet without a length")
             if body == self._size:
                 return self._incomplete()
             length |= (received[body] & 127) << 7 * (body - 1)
@@ -283,10 +278,10 @@ class SafeClient(MQTTClient):
     def _handle(self, operation, body, end):
         kind = operation >> 4
         size = end - body
-        if self._connected is None:
+        if self.connack is None:
             if size != 2:
-                raise Fault(wire.MALFORMED, "what answers there is no MQTT broker")
-            self._connected = self._received[body + 1] << 8 | self._received[body] & 1
+                raise Fault(faults.MALFORMED, "what answers there is no MQTT broker")
+            self.connack = self._received[body + 1] << 8 | self._received[body] & 1
         elif operation == 0x40 and size == 2:
             if self._flight is not None and self._packet_id(body) == self._flight_pid:
                 self._flight = None
@@ -298,30 +293,34 @@ class SafeClient(MQTTClient):
             self._handle_publish(operation, body, end)
         else:
             raise Fault(
-                wire.MALFORMED, "the broker sent an unexpected packet (0x%02x)" % operation
+                faults.MALFORMED, "the broker sent an unexpected packet (0x%02x)" % operation
             )
 
     def _handle_suback(self, body):
         if self._subscribing is not None and self._packet_id(body) == self._subscribing[0]:
             self._subscribing = None
             if self._received[body + 2] == 0x80:
-                raise Fault(wire.REJECTED, "the broker denies the command topic")
+                raise Fault(faults.REJECTED, "the broker denies the command topic")
 
     def _handle_publish(self, operation, body, end):
         qos = operation >> 1 & 3
         payload = body + 2 + (2 if qos else 0)
         if payload > end or qos > 1:
-            raise Fault(wire.MALFORMED, "the broker sent a malformed message")
+            raise Fault(faults.MALFORMED, "the broker sent a malformed message")
         topic_end = body + 2 + self._packet_id(body)
         payload += topic_end - body - 2
         if payload > min(end, _RECEIVE):
-            raise Fault(wire.MALFORMED, "the broker sent a malformed message")
+            raise Fault(faults.MALFORMED, "the broker sent a malformed message")
+        size = end - payload
+        long = size > _TAKEN or end > _RECEIVE
+        message = bytes(self._view[payload : payload + (_HEAD if long else size)])
+        if long:
+            message = (message, size)  # type: ignore[assignment]
         if qos:
             self.sock.write(b"\x40\x02")
             self.sock.write(self._view[topic_end : topic_end + 2])
             self._flush()
         if self.on_message is not None:
-            message = bytes(self._view[payload:end]) if end <= _RECEIVE else None
             self.on_message(message, bool(operation & 1))
 
     def _packet_id(self, at):
@@ -331,34 +330,24 @@ class SafeClient(MQTTClient):
         now = self._time.ticks_ms()
         diff = self._time.ticks_diff
         if self._piece_ms is not None and diff(now, self._piece_ms) > _PIECES_MS:
-            raise Fault(wire.MALFORMED, "a packet of the broker did not arrive whole")
+            raise Fault(faults.MALFORMED, "a packet of the broker did not arrive whole")
         if self._subscribing is not None and diff(now, self._subscribing[1]) > 2 * _RESEND_MS:
-            raise Fault(wire.SILENT, "the broker does not answer a subscription")
+            raise Fault(faults.SILENT, "the broker does not answer a subscription")
         if self._flight is not None and diff(now, self._flight_ms) > _RESEND_MS:
             if self._flight_resent:
-                raise Fault(wire.SILENT, "the broker does not acknowledge messages")
-            self._flight[0] |= 8  # DUP
+                raise Fault(faults.SILENT, "the broker does not acknowledge messages")
+            self._send_flight(self._flight, 8)  # DUP
             self._flight_resent = True
             self.resent += 1
-            self._send_flight()
         if self._ping_ms is not None:
             if diff(now, self._ping_ms) > _ANSWER_MS:
-                raise Fault(wire.SILENT, "the broker fell silent")
+                raise Fault(faults.SILENT, "the broker fell silent")
         elif diff(now, self._heard_ms) > _SILENCE_MS or diff(now, self._sent_ms) > _SILENCE_MS:
             self.ping()
 
 
-def _header(operation, size):
-    """Fixed header, MQTT 3.1.1, 2.2: operation and flags, then the remaining length."""
-    header = bytearray((operation,))
-    while size > 127:
-        header.append(size & 127 | 128)
-        size >>= 7
-    header.append(size)
-    return header
-
-
 def _bytes(text):
+    """Text as bytes; what is no text stays what it is."""
     return text.encode() if isinstance(text, str) else text
 
 

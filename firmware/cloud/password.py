@@ -3,7 +3,9 @@
 import hashlib
 from binascii import hexlify
 
-_BLOCK = 64  # bytes of a SHA-256 block
+from micropython import const
+
+_BLOCK = const(64)  # bytes of a SHA-256 block
 
 
 def mqtt_password(pin, serial):

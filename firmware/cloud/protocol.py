@@ -1,4 +1,4 @@
-"""The MQTT contract as text: topics and payloads, nothing else. docs/protocol.md explains it.
+"""The MQTT contract as text: payloads, nothing else. docs/protocol.md explains it.
 
 In: integers in mA, mV, mW, mvar, mHz, thousandths. Out: JSON with SI decimals, written from
 the integers, since the board's floats would round 16.012 A to 16.0120010375.
@@ -24,24 +24,10 @@ _INFO = (
     "tls",
     "boot_count",
     "reset_cause",
+    "health",
     "wiring",
 )
 _WIRING = ("clamps", "confidence", "sequence", "findings")
-
-
-class Topics:
-    """The topics of one device: attributes root, measurement, energy, status, info, event,
-    command, response."""
-
-    def __init__(self, serial):
-        self.root = "ampguard/" + serial + "/"
-        self.measurement = self.root + "measurement"
-        self.energy = self.root + "energy"
-        self.status = self.root + "status"
-        self.info = self.root + "info"
-        self.event = self.root + "event"
-        self.command = self.root + "command"
-        self.response = self.root + "response"
 
 
 def thousandths(number):
@@ -67,16 +53,29 @@ def _whole(number):
     return "null" if number is None else str(number)
 
 
+def _total(m):
+    """Power of the site; None as long as one phase's is not known."""
+    total = None
+    for i_ma, p_mw in zip(m.i_ma, m.p_mw):
+        if p_mw is not None:
+            total = (total or 0) + p_mw
+        elif i_ma is not None:
+            return None
+    return total
+
+
 def measurement_payload(m):
     """`m` is a metering.meter.Measurement."""
     return (
-        '{"v":1,"seq":%d,"ts":%s,"i":%s,"u":%s,"p":%s,"q":%s,"pf":%s,"f":%s,"cov":%s,"flags":%s}'
+        '{"v":1,"seq":%d,"ts":%s,"i":%s,"u":%s,"p":%s,"p_total":%s,"q":%s,"pf":%s,"f":%s,"cov":%s,'
+        '"flags":%s}'
         % (
             m.seq,
             _whole(m.ts_ms),
             _phases(m.i_ma),
             _phases(m.u_mv),
             _phases(m.p_mw),
+            thousandths(_total(m)),
             _phases(m.q_mvar),
             _phases(m.pf_milli),
             thousandths(m.f_mhz),

@@ -7,14 +7,14 @@ are tried every second or so; what needs a person (a wrong PIN, a certificate) s
 
 from micropython import const
 
-from cloud import wire
+from cloud import faults
 
 _QUICK_MS = const(1000)
 _SLOW_MS = const(5000)
 _LONGEST_MS = const(60_000)
 _SHORTEST_MS = const(250)
 _PATIENCE_MS = const(600_000)  # of failures, after which quick retries grow longer too
-_SLOW = (wire.REJECTED, wire.TLS, wire.POLICY)
+_SLOW = (faults.REJECTED, faults.TLS, faults.POLICY)
 
 
 class Retry:
@@ -25,14 +25,12 @@ class Retry:
 
     def reset(self):
         """The connection held, or the way to the network is another one."""
-        self.failures = 0
         self._quick_ms = _QUICK_MS
         self._slow_ms = _SLOW_MS
         self._failing_ms = 0
 
     def after(self, kind, took_ms):
-        """The wait after a failure of `kind` (cloud.wire's) whose attempt took `took_ms`."""
-        self.failures += 1
+        """The wait after a failure of `kind` (cloud.faults') whose attempt took `took_ms`."""
         if kind in _SLOW:
             base_ms = self._slow_ms
             self._slow_ms = min(base_ms * 2, _LONGEST_MS)
