@@ -53,7 +53,7 @@ class AccessPoint:
         try:
             # Restarts the DHCP server; its default address would be 192.168.4.1.
             set_gateway_address(nic, ADDRESS)
-        except (OSError, ValueError):
+        except (OSError, ValueError, MemoryError):
             nic.active(False)
             raise
         self.active = True

@@ -1,10 +1,12 @@
 """The form: which Wi-Fi, which password. Checked before anything is tried, answered before the
 radio moves."""
 
+from micropython import const
+
 from provisioning import rendering
 from provisioning.routes import from_own_page
 
-_SHOWN = 6  # networks that are listed at once; the others are one tap away
+_SHOWN = const(6)  # networks that are listed at once; the others are one tap away
 LONGEST_PASSWORD = 30  # what the radio's firmware takes safely; the settings hold the same limit
 
 
@@ -44,7 +46,7 @@ def answer(site, request, name):
     if not name:
         return _page(site, request)
     if not from_own_page(request):
-        return _page(site, request, 403, "err_origin")
+        return _page(site, request, 403, "err_other_origin")
     return _search(site, request) if name == "scan" else _connect(site, request)
 
 
@@ -52,7 +54,7 @@ def _connect(site, request):
     try:
         ssid, password, agreed = chosen(request.form or {})
     except ValueError:  # percent signs that encode nothing, or no UTF-8
-        return _page(site, request, 400, "err_form")
+        return _page(site, request, 400, "err_unreadable_form")
     secured = None
     for network in site.link.scan_results:
         if network[0] == ssid:
@@ -61,6 +63,7 @@ def _connect(site, request):
     if fault:
         return _page(site, request, 400, fault, ssid)
     site.link.try_wifi(ssid, password)
+    site.uplink.trial = None  # what came of a provider's is not asked any more
     words = site.words(request)
     values = {
         "page": "status",
@@ -82,7 +85,7 @@ def _search(site, request):
     values = {
         "page": "scan",
         "refresh": '<meta http-equiv="refresh" content="5;url=/">',
-        "outcome": rendering.state("wait", "", words["searching"], words["searching_hint"]),
+        "outcome": rendering.state("wait", "", words["searching_now"], words["searching_hint"]),
     }
     return site.page(request, "status", words, values)
 
@@ -95,8 +98,8 @@ def _page(site, request, status=200, fault=None, ssid=None):
     values = {
         "notes": _notes(site, words, fault),
         "rows": _rows(link.scan_results, picked, words),
-        "typing": " open" if picked and not listed else "",
-        "typed": "" if listed else rendering.escape(picked),
+        "typing_open": " open" if picked and not listed else "",
+        "typed_before": "" if listed else rendering.escape(picked),
     }
     return site.page(request, "form", words, values, status)
 
@@ -111,31 +114,31 @@ def _notes(site, words, fault):
             kind = "warn"
             text = (
                 '<label><input type="checkbox" name="open" value="yes">%s</label>'
-                % words["open_agree"]
+                % words["open_agreement"]
             )
     elif state == "failed":
         kind, title, text = "bad", words[reason], words[reason + "_help"]
     elif link.interface == "lan":
-        title, text = words["on_lan"], words["on_lan_hint"]
+        title, text = words["online_by_lan"], words["on_lan_hint"]
     elif link.interface:
         title, text = site.on_wifi(words), words["address"] % ip
     elif state == "connecting":
-        title = words["trying"] % site.tried()
+        title = words["trying_to_join"] % site.tried()
         kind, text = "warn", words[reason] if reason else ""
     if title:
         yield rendering.note(kind, title, text)
     else:
-        yield "<p>%s</p>" % words["intro"]
+        yield "<p>%s</p>" % words["introduction"]
 
 
 def _rows(networks, picked, words):
     """The list to choose from: (ssid, rssi, secured) as radio buttons, strongest first."""
     if not networks:
-        yield "<label><span>%s</span></label>" % words["none"]
+        yield "<label><span>%s</span></label>" % words["none_in_reach"]
         return
     more = words["more"]
-    signal = words["signal"]
-    kinds = (words["unlocked"], words["locked"])
+    signal = words["signal_of_four"]
+    kinds = (words["without_password"], words["with_password"])
     for at, (ssid, rssi, secured) in enumerate(networks):
         if at == _SHOWN:
             yield "<details><summary>%s (%d)</summary>" % (more, len(networks) - _SHOWN)

@@ -1,10 +1,18 @@
-"""What came of it: the trial of a network, and whether the load balancer answers."""
+"""What came of it: the trial of a network or a provider, and whether the load balancer answers."""
 
 from provisioning import rendering
 
 
 def answer(site, request, name):
     words = site.words(request)
+    trial = site.uplink.trial
+    if trial:
+        values = {
+            "state": "provider " + trial.state,
+            "refresh": "" if trial.state == "failed" else rendering.follow(2, "/status"),
+            "outcome": _outcome_of_provider(words, trial),
+        }
+        return site.page(request, "status", words, values, here="details")
     state = site.link.trial[0]
     cloud, _, fault = site.uplink.state.partition(":")
     settled = state in ("failed", "idle") or (state == "online" and cloud == "online")
@@ -14,6 +22,23 @@ def answer(site, request, name):
         "outcome": _outcome(site, words, cloud, fault.strip()),
     }
     return site.page(request, "status", words, values)
+
+
+def _outcome_of_provider(words, trial):
+    host = rendering.escape(trial.provider["host"])
+    if trial.state != "failed":
+        yield rendering.state(
+            "wait", "", words["trying_provider"] % host, words["trying_provider_hint"]
+        )
+        return
+    yield rendering.state(
+        "bad", "!", words["nothing_changed"], words["nothing_changed_help"] % host
+    )
+    if trial.fault == "not_saved":
+        yield rendering.note("bad", words["err_not_saved"], "")
+    else:
+        yield rendering.cloud_note(words, trial.fault, trial.words, True)
+    yield '<a class="go" href="/provider">%s</a>' % words["provider"]
 
 
 def _outcome(site, words, cloud, fault):
@@ -33,7 +58,7 @@ def _outcome(site, words, cloud, fault):
         title, text = words[reason], words[reason + "_help"]
     elif state == "online":
         kind, sign, to, go = "good", "✓", "/wiring", "see_wiring"
-        title = words["on_lan"] if site.link.interface == "lan" else site.on_wifi(words)
+        title = words["online_by_lan"] if site.link.interface == "lan" else site.on_wifi(words)
         text = words["address"] % ip
         if cloud == "failed":
             kind, sign, to, go = "warn", "!", "/provider", "provider"
@@ -41,7 +66,7 @@ def _outcome(site, words, cloud, fault):
         elif cloud != "off":
             text += "</p><p>" + words["cloud_" + cloud]
     else:
-        title, text = words["idle"], words["idle_hint"]
+        title, text = words["idle"], words["idle_hint_text"]
     yield rendering.state(kind, sign, title, text)
     yield note
     yield '<a class="go" href="%s">%s</a>' % (to, words[go])

@@ -3,24 +3,25 @@
 GET  /             the form            POST /connect    ssid, password: answers, then tries
 GET  /status       what came of it     GET  /status.json
 GET  /wiring       live values         GET  /live.json
+POST /wiring       the clamps' places, or the kind of site
 POST /scan         search again        GET  /scan.json
 GET  /details      what this device is POST /restart    POST /forget
-GET  /provider     where values go     POST /provider   POST /ca
+GET  /provider     where values go     POST /provider   POST /ca    answer, then try
 Any other path or host, the probes of phones included: 302 to the form.
 
 What is asked for every second is answered here. A page is a module of its own, page_*.py, loaded
-when asked for and let go with the last connection: its code costs heap only while somebody waits.
+when asked for, in place of the last one, and let go with the last connection where heap is short.
 """
 
 import gc
 import json
 import sys
 
-from microdot import Response
-
 from cloud.protocol import measurement_payload
+from device.unloading import room, unload
 from provisioning import rendering
 from provisioning.access_point import ADDRESS
+from provisioning.web import Response
 
 HOME = "http://" + ADDRESS + "/"
 
@@ -30,10 +31,10 @@ _PAGES = {
     _GET: {"": "form", "status": "status", "wiring": "wiring", "details": "details",
            "provider": "provider"},
     _POST: {"connect": "form", "scan": "form", "restart": "details", "forget": "details",
-            "provider": "provider", "ca": "provider"},
+            "provider": "provider", "ca": "provider", "wiring": "wiring"},
 }  # fmt: skip
 _POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 _REASONS = {200: "OK", 302: "Found", 303: "See Other", 400: "Bad Request", 403: "Forbidden",
@@ -58,9 +59,10 @@ class Routes:
             setattr(self, name, part)
         self._folder = folder or __file__.rpartition("/")[0] + "/"
         self._said = (None, None, None)  # language, reason, its words
-        self._loaded = {}  # pages under way
+        self._loaded = {}  # the pages asked for, or the last one where heap is short
 
     def respond(self, request):
+        self.link.asked = True
         host, colon, port = request.headers.get("Host", ADDRESS).partition(":")
         # A simulated board's portal stands on a port of the loopback interface.
         if host not in (ADDRESS, "127.0.0.1", "localhost") or (colon and not port.isdigit()):
@@ -79,28 +81,37 @@ class Routes:
                     {"ssid": ssid, "rssi": rssi, "secured": secured}
                     for ssid, rssi, secured in self.link.scan_results
                 ]))  # fmt: skip
-            if name == "portal.js":
-                return self.stream("application/javascript", "portal.js")
+            if name in ("portal.js", "portal.css"):
+                return self.stream(name)
         page = _PAGES[method].get(name)
         if page:
             try:
                 if page not in self._loaded:
-                    gc.collect()  # or the code would fill the last large gaps
-                    if hasattr(gc, "mem_free") and gc.mem_free() < _RESERVE:
-                        raise MemoryError
+                    self._make_room()
                     self._loaded[page] = _load(page)
                 return self._loaded[page](self, request, name)
-            except MemoryError:
-                self.let_go()
+            except (MemoryError, ImportError):  # ImportError: half loaded by the uplink's thread
+                self._loaded.clear()
                 gc.collect()
                 return answer(_BUSY, 503, {"Content-Type": "text/html"})
         if method == _POST and (name in _PAGES[_GET] or "." in name):
             return answer("", 405)
         return self._elsewhere(request)
 
+    def _make_room(self):
+        """Room for the code of a page, where need be in place of others'. MemoryError: there is
+        none."""
+        if self._is_short():
+            self._loaded.clear()
+            room(_RESERVE)
+
     def let_go(self):
-        """Nobody waits for a page."""
-        self._loaded.clear()
+        """Nobody waits for a page. The last one stays where there is room, for who leafs on."""
+        if self._is_short():
+            self._loaded.clear()
+
+    def _is_short(self):
+        return hasattr(gc, "mem_free") and gc.mem_free() < 2 * _RESERVE
 
     def _elsewhere(self, request):
         # What makes phones open the portal: their probe is answered, but not as they expect.
@@ -115,21 +126,31 @@ class Routes:
                 self._said = (language, reason, words[reason])
                 words.close()
             reason = self._said[2]
-        return _json(
-            json.dumps({"state": state, "reason": reason, "ip": ip, "cloud": self.uplink.state})
-        )
+        said = {"state": state, "reason": reason, "ip": ip, "cloud": self.uplink.state}
+        trial = self.uplink.trial
+        if trial:
+            said["provider"] = trial.state
+        return _json(json.dumps(said))
 
     def _live_json(self):
         measurement = self.meter.last
         payload = measurement_payload(measurement) if measurement else "null"
-        findings = json.dumps(self.meter.wiring.state["findings"] or [])
-        return _json('{"measurement": %s, "findings": %s}' % (payload, findings))
+        found = self.meter.wiring.state
+        return _json(
+            '{"measurement": %s, "findings": %s, "clamps": %s, "settled": %s}'
+            % (
+                payload,
+                json.dumps(found["findings"] or []),
+                json.dumps(found["clamps"]),
+                json.dumps(found["findings"] is not None),
+            )
+        )
 
     # For the pages
 
     def page(self, request, name, words, values, status=200, *, here="wifi"):
         """The Response that streams pages/<name>.html with `values` and `words` filled in."""
-        language = self.language(request)
+        language = words.language
         for key in ("state", "refresh", "at_wifi", "at_wiring", "at_details"):
             values.setdefault(key, "")
         values.setdefault("page", name)
@@ -147,9 +168,12 @@ class Routes:
         body = rendering.page(self._folder, ("top", name, "bottom"), words, values)
         return answer(body, status, headers)
 
-    def stream(self, kind, name):
-        headers = {"Content-Type": kind, "Cache-Control": "max-age=300"}
-        return answer(rendering.lines(self._folder + "pages/" + name), 200, headers)
+    def stream(self, name):
+        headers = {
+            "Content-Type": "text/css" if name[-3:] == "css" else "text/javascript",
+            "Cache-Control": "max-age=3600",
+        }
+        return answer(rendering.pieces(self._folder + "pages/" + name), 200, headers)
 
     def words(self, request):
         return rendering.Words(self._folder, self.language(request))
@@ -192,12 +216,9 @@ def from_own_page(request):
 
 def _load(page):
     """The function answer(site, request, name) of page_<page>.py; nobody else keeps it."""
-    name = "page_" + page
-    module = __import__("provisioning." + name, None, None, ("answer",))
-    sys.modules.pop("provisioning." + name)
-    package = sys.modules["provisioning"]
-    if hasattr(package, name):
-        delattr(package, name)
+    path = "provisioning.page_" + page
+    module = __import__(path, None, None, ("answer",))
+    unload(path)
     return module.answer
 
 

@@ -1,32 +1,38 @@
 """Microdot within limits: nothing a client sends, or fails to send, costs more than stated here.
 
 In: connections. Out: Microdot's Requests, whole, small and well-formed, for a function that makes
-its Responses; for everything else a status code or a closed socket, without a line on the console
+Responses; for everything else a status code or a closed socket, without a line on the console
 (a traceback at 115200 baud stops the meter for two mains cycles). Microdot's own server and
 dispatcher do not reach the board (shipping/whittling.py): they have no such limits and cost heap.
 """
 
 import asyncio
+import gc
 
-from microdot import Request, Response
 from micropython import const
 
-# What is used of a request's headers, under the names that Microdot looks for.
-_KEPT = (
-    "Host",
-    "Origin",
-    "Referer",
-    "Cookie",
-    "Accept-Language",
-    "Content-Type",
-    "Content-Length",
-)
+# What is used of a request's headers.
+_KEPT = b" host origin referer cookie accept-language content-type content-length "
 _PIECE = const(512)  # bytes read at a time
-_PACKET = const(1440)  # bytes written at a time: a full TCP segment of lwIP
+PACKET = const(1440)  # bytes written at a time: a full TCP segment of lwIP
+_POLL_S = 0.04  # between two looks of who waits
 
 
 class Refused(Exception):
     """(status code, reason)"""
+
+
+class Response:
+    """body: str, bytes, or an iterator of both, closed after use if it can be; `headers`: a dict
+    that this Response may add to."""
+
+    is_head = False
+
+    def __init__(self, body, status_code, headers, reason):
+        self.body = body.encode() if isinstance(body, str) else body
+        self.status_code = status_code
+        self.headers = headers
+        self.reason = reason
 
 
 class Server:
@@ -44,34 +50,47 @@ class Server:
     seconds_per_packet = 3
 
     #: Connections open at a time; the board has ten sockets in all. One more makes the
-    #: oldest of those leave that have not asked for anything yet (browsers open spare ones).
+    #: oldest of those leave that have not asked for anything yet (browsers open spare ones), or
+    #: else that stopped in the middle of a request more than 2 s ago.
     max_connections = 5
+    seconds_per_half = 2
 
-    #: From the connection to the last byte of the answer.
+    #: While the meter is further behind than this, answers wait for it: what was well asked at
+    #: most so long, what was not until the meter has caught up.
+    behind_us = 20_000
+    seconds_of_rest = 0.11
+
+    #: From the connection to the first byte of a request, and from there to the answer's last.
     seconds_per_request = 10
 
-    def __init__(self, respond, time, idle=None):
+    def __init__(self, respond, time, idle=None, meter=None, buffer=None):
         """`respond(request)` returns the Response, `idle()` is called when the last connection has
-        ended."""
+        ended, `meter.behind_us` is what the answers cost the meter."""
         self._respond = respond
+        self._meter = meter
         self._idle = idle
         self._time = time
-        # Made now: later the heap may have no piece of this size left.
-        self._buffer = bytearray(_PACKET)
+        # From the start: later the heap may have no piece of this size left.
+        self._buffer = buffer or bytearray(PACKET)
         self._answering = None  # the connection that has the buffer
+        self._server = None
         self.connections = []
 
     async def start(self, address):
         self._server = await asyncio.start_server(self._connected, address[0], address[1])
 
-    async def stop(self):
-        self._server.close()
-        await self._server.wait_closed()
+    def stop(self):
+        if self._server:
+            self._server.close()
         for connection in self.connections:
             connection.task.cancel()
 
     def expire(self):
-        """Ends what took too long; to be called about once a second."""
+        """Ends what took too long; to be called about once a second. MemoryError: who comes is
+        not heard any more (asyncio's listener has found no room for somebody)."""
+        listening = getattr(self._server, "task", None)  # not CPython's
+        if listening and listening.done():
+            raise MemoryError
         for connection in self.connections:
             if self._since(connection.began) > self.seconds_per_request * 1000:
                 connection.task.cancel()
@@ -83,11 +102,12 @@ class Server:
         return self._time.ticks_diff(self._time.ticks_ms(), ticks)
 
     async def _connected(self, reader, writer):
-        connection = _Connection(asyncio.current_task(), self._time.ticks_ms())
+        connection = None
         try:
+            connection = _Connection(asyncio.current_task(), self._time, writer, self._buffer)
             if len(self.connections) < self.max_connections or self._make_room():
                 self.connections.append(connection)
-                await self._converse(connection, reader, writer)
+                await self._converse(connection, reader)
         except (OSError, MemoryError):
             pass  # the client has gone, or must come again
         finally:
@@ -102,39 +122,57 @@ class Server:
                 pass
 
     def _make_room(self):
-        for connection in self.connections:
-            if not connection.asked:
-                self.connections.remove(connection)
-                connection.task.cancel()
-                return True
+        patience = self.seconds_per_half * 1000
+        for asked in (False, True):
+            for connection in self.connections:
+                if connection.moved is not None or connection.asked != asked:
+                    continue
+                if not asked or self._since(connection.began) > patience:
+                    self.connections.remove(connection)
+                    connection.task.cancel()
+                    return True
         return False
 
-    async def _converse(self, connection, reader, writer):
+    async def _converse(self, connection, reader):
         data = await reader.read(_PIECE)
         connection.asked = True
+        connection.began = self._time.ticks_ms()  # a browser's spare one may be seconds old
         request = answer = None
         try:
             request = await self._receive(data, reader)
         except Refused as refusal:
-            answer = Response("", refusal.args[0], reason=refusal.args[1])
+            answer = Response("", refusal.args[0], {}, refusal.args[1])
         del data
+        if request:
+            connection.moved = connection.began  # it has asked, whole
+        else:
+            connection.asked = False  # it goes first where room is needed
+        while self._meter and self._meter.behind_us > self.behind_us:
+            if request and self._since(connection.began) > self.seconds_of_rest * 1000:
+                break
+            await asyncio.sleep(_POLL_S)
         while self._answering:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_POLL_S)
         self._answering = connection
         try:
             connection.moved = self._time.ticks_ms()
             if request:
                 answer = self._made(request)
-            await _send(_Writer(writer, self._buffer, connection, self._time), answer)
+            await _send(connection, answer)
         finally:
             self._answering = None
+            if answer and hasattr(answer.body, "close"):
+                answer.body.close()  # a page whose phone has left has files open
 
     def _made(self, request):
         try:
             answer = self._respond(request)
+        except MemoryError:
+            gc.collect()
+            answer = Response("", 503, {"Retry-After": "2"}, "Busy")
         except Exception as fault:  # ours: it must neither end the device nor stay unseen
             print("portal: %s: %r" % (request.path, fault))
-            answer = Response("", 500, reason="Internal Server Error")
+            answer = Response("", 500, {}, "Internal Server Error")
         answer.is_head = request.method == "HEAD"
         return answer
 
@@ -144,21 +182,28 @@ class Server:
         first = None
         headers: dict = {}
         room = self.max_head
+        at = 0
         while True:
-            end = data.find(b"\r\n")
-            if (end if end >= 0 else len(data)) > self.max_line or room < 0:
+            end = data.find(b"\r\n", at)
+            if (end if end >= 0 else len(data)) - at > self.max_line or room < 0:
                 raise Refused(431 if first else 414, "Too Long")
             if end < 0:
-                data += await _more(reader)
-            elif end == 0:
+                data = data[at:] + await _more(reader)
+                at = 0
+                continue
+            line = data[at:end]
+            at = end + 2
+            room -= len(line) + 2
+            if not line:
                 break
+            # Nothing but what is printable in ASCII, and tabs. (min and max are quicker than we.)
+            if max(line) > 126 or min(line.replace(b"\t", b" ")) < 32:
+                raise _bad()
+            if first:
+                _header(line, headers)
             else:
-                if first:
-                    _header(_text(data[:end]), headers)
-                else:
-                    first = _request_line(_text(data[:end]))
-                data = data[end + 2 :]
-                room -= end + 2
+                first = _request_line(line.decode())
+        data = data[at:]
         if not first:
             raise _bad()
         length = headers.get("Content-Length", "0")
@@ -169,12 +214,12 @@ class Server:
             if len(length) > 6 or room == self.max_body:
                 raise Refused(413, "Payload Too Large")
             # The wrong file was picked. A browser shows no answer before it has sent everything.
-            left = int(length) - len(data) + 2
+            left = int(length) - len(data)
             while left > 0:
                 left -= len(await _more(reader))
             length = headers["Content-Length"] = "0"
         body = bytearray(int(length))
-        data = data[2 : 2 + len(body)]
+        data = data[: len(body)]
         have = 0
         while True:
             body[have : have + len(data)] = data
@@ -182,56 +227,62 @@ class Server:
             if have == len(body):
                 break
             data = (await _more(reader))[: len(body) - have]
+        from microdot import Request  # noqa: PLC0415 (there while somebody asks)
+
         # A form must be bytes: Microdot takes it apart.
         whole = bytes(body) if room == self.max_body else body
         return Request(None, None, first[0], first[1], "1.0", headers, body=whole)
 
 
 class _Connection:
-    def __init__(self, task, began):
+    """Collects small writes in the buffer that all share in turn: each of its own would be a
+    packet, and would wait a mains cycle for its turn."""
+
+    def __init__(self, task, time, writer, buffer):
         self.task = task
-        self.began = self.moved = began
+        self.began = time.ticks_ms()
         self.asked = False
-
-
-class _Writer:
-    """Collects small writes in a buffer: each of its own would be a packet, and would wait a mains
-    cycle for its turn."""
-
-    def __init__(self, writer, buffer, connection, time):
-        self._writer = writer
-        self._connection = connection
+        self.moved = None  # when its answer last got on, from the end of its request
         self._time = time
+        self._writer = writer
         self._buffer = memoryview(buffer)
         self._used = 0
 
-    async def write(self, data):
-        data = memoryview(data)
-        while data:
-            size = min(len(data), len(self._buffer) - self._used)
-            self._buffer[self._used : self._used + size] = data[:size]
-            self._used += size
-            data = data[size:]
-            if self._used == len(self._buffer):
-                await self.flush()
+    def put(self, data):
+        """Copies what there is room for; returns how many bytes there was none for."""
+        room = len(self._buffer) - self._used
+        over = len(data) - room
+        if over > 0:
+            data = memoryview(data)[:room]
+        end = self._used + len(data)
+        self._buffer[self._used : end] = data
+        self._used = end
+        return over if over > 0 else 0
 
     async def flush(self):
         self._writer.write(self._buffer[: self._used])
         self._used = 0
         await self._writer.drain()
-        self._connection.moved = self._time.ticks_ms()
+        self.moved = self._time.ticks_ms()
 
 
 async def _send(out, answer):
     """Sends a Response whose body is bytes or an iterator of str or bytes."""
-    await out.write(("HTTP/1.0 %d %s\r\n" % (answer.status_code, answer.reason or "-")).encode())
     answer.headers.setdefault("Content-Type", "text/plain")
-    for name, value in answer.headers.items():
-        await out.write(("%s: %s\r\n" % (name, value)).encode())
-    await out.write(b"\r\n")
+    # The head is ours, and short.
+    out.put(("HTTP/1.0 %d %s\r\n" % (answer.status_code, answer.reason)).encode())
+    for header in answer.headers.items():
+        out.put(("%s: %s\r\n" % header).encode())
+    out.put(b"\r\n")
     if not answer.is_head:
-        for part in (answer.body,) if isinstance(answer.body, bytes) else answer.body:
-            await out.write(part.encode() if isinstance(part, str) else part)
+        body = answer.body
+        for part in (body,) if isinstance(body, bytes) else body:
+            if isinstance(part, str):
+                part = part.encode()  # noqa: PLW2901
+            left = out.put(part)
+            while left:
+                await out.flush()
+                left = out.put(memoryview(part)[-left:])
     await out.flush()
 
 
@@ -244,13 +295,6 @@ async def _more(reader):
 
 def _bad():
     return Refused(400, "Bad Request")
-
-
-def _text(line):
-    for byte in line:
-        if not 32 <= byte <= 126 and byte != 9:
-            raise _bad()
-    return line.decode()
 
 
 def _request_line(line):
@@ -267,17 +311,18 @@ def _request_line(line):
 
 def _header(line, headers):
     """Adds one header to those that are used."""
-    name, colon, value = line.partition(":")
-    if not colon or not name or name.strip() != name:
+    colon = line.find(b":")
+    name = line[: max(colon, 0)].lower()
+    if not name or name.strip() != name:
         raise _bad()
-    name = name.lower()
-    if name == "transfer-encoding":
+    if name == b"transfer-encoding":
         raise Refused(501, "Not Implemented")
-    for kept in _KEPT:
-        if kept.lower() == name:
-            if kept in headers and kept in ("Host", "Content-Length"):
-                raise _bad()
-            headers[kept] = value.strip()
+    if _KEPT.find(b" %s " % name) >= 0:
+        # Microdot looks for Content-Length, not content-length.
+        name = "-".join([part[0].upper() + part[1:] for part in name.decode().split("-")])
+        if name in headers and name in ("Host", "Content-Length"):
+            raise _bad()
+        headers[name] = line[colon + 1 :].decode().strip()
 
 
 def _plain(target):

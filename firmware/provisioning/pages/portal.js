@@ -35,14 +35,22 @@
 
   if (page === "status" && body.dataset.state.indexOf("failed")) {
     every(1000, "/status.json", function (now) {
-      if (now.state + " " + now.cloud !== body.dataset.state) location.replace("/status");
+      var is = now.provider ? "provider " + now.provider : now.state + " " + now.cloud;
+      if (is !== body.dataset.state) location.replace("/status");
     });
   }
 
   if (page === "wiring") {
-    var words = at("phases").dataset, last = 0, since = 0;
+    var words = at("phases").dataset, last = 0, since = 0, told;
     function number(value, digits, unit) {
       return value === null ? "–" : value.toFixed(digits) + " " + unit;
+    }
+    // In the language of the page: made anew by the device.
+    function refound(found) {
+      fetch("/wiring").then(function (answer) { return answer.text(); }).then(function (text) {
+        var fresh = new DOMParser().parseFromString(text, "text/html").getElementById("found");
+        if (fresh) { at("found").innerHTML = fresh.innerHTML; told = found; }
+      }).catch(function () {});
     }
     every(1000, "/live.json", function (live) {
       var m = live.measurement, now = Date.now();
@@ -57,6 +65,9 @@
           : p > 0 ? words.in : words.out;
       }
       at("age").hidden = now - since < 4000;
+      var found = JSON.stringify([live.findings, live.clamps, live.settled]);
+      if (told === undefined) told = found;
+      if (told !== found) refound(found);
     });
   }
 })();
