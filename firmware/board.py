@@ -13,18 +13,9 @@ from micropython import const
 
 from metering.adc import InternalAdc, check_pins
 
-# ADC1 only: ADC2 is not available while Wi-Fi is on.
-CURRENT_PINS = (36, 39, 32)
-VOLTAGE_PINS = (33, 34, 35)
-
 # "adc": machine.ADC, any chip. "registers": the classic ESP32's own converter, three times as
 # fast, not yet proven on a board. "mcp3208": an external converter on SPI.
 CONVERTER = "adc"
-_ADC1 = (36, 37, 38, 39, 32, 33, 34, 35)  # the classic ESP32's, by channel
-_SPI_PINS = (14, 32, 34, 33)  # SCK, MOSI, MISO, select
-
-_LED = const(4)
-_BUTTON = const(13)  # to ground; not a strapping pin, so a finger on it never changes the boot
 
 _PHY_MDC = const(23)
 _PHY_MDIO = const(18)
@@ -42,31 +33,66 @@ _RESET_CAUSES = {
 }
 
 
+def _chip():
+    return os.uname().machine.split(" with ")[-1]
+
+
+def pins():
+    """Of this chip: the inputs I1 I2 I3 U1 U2 U3 (or as many as there are, U1 at least); those of
+    ADC1 by channel, since ADC2 is not available while Wi-Fi is on; LED; button; SPI's SCK, MOSI,
+    MISO and select. None of them decides at a reset how the chip starts: a finger on the button
+    never does. ValueError for a chip without a map.
+    """
+    chip = _chip()
+    if chip == "ESP32":
+        inputs = (36, 39, 32, 33, 34, 35)
+        return inputs, (36, 37, 38, 39, 32, 33, 34, 35), 4, 13, (14, 32, 34, 33)
+    if chip == "ESP32S3":
+        return (1, 2, 4, 5, 6, 7), range(1, 11), 15, 16, (12, 11, 13, 10)
+    if chip == "ESP32C3":  # five channels, one of them a strapping pin: one voltage
+        return (0, 1, 3, 4), range(5), 10, 5, (6, 7, 4, 3)
+    raise ValueError("no pin map for %s, expected ESP32, ESP32S3 or ESP32C3" % chip)
+
+
 def converter():
     """Returns the ADC of CONVERTER for i1 i2 i3 u1 u2 u3, at 11 dB (150 to 2450 mV) where it is
     the chip's own. ValueError if the pin map is wrong.
     """
+    inputs, adc1, _, _, (sck, mosi, miso, select) = pins()
     if CONVERTER == "mcp3208":
         from machine import SPI  # noqa: PLC0415 (only where it is used)
 
         from metering.mcp3208 import Mcp3208  # noqa: PLC0415
 
-        sck, mosi, miso, select = _SPI_PINS
-        spi = SPI(2, baudrate=1_000_000, sck=Pin(sck), mosi=Pin(mosi), miso=Pin(miso))
+        spi = SPI(1, baudrate=1_000_000, sck=Pin(sck), mosi=Pin(mosi), miso=Pin(miso))
         return Mcp3208(spi, Pin(select, Pin.OUT, value=1))
-    pins = CURRENT_PINS + VOLTAGE_PINS
-    check_pins(pins, _ADC1)
-    readers = [ADC(Pin(number), atten=ADC.ATTN_11DB).read_u16 for number in pins]
+    check_pins(inputs, adc1)
+    readers = [ADC(Pin(number), atten=ADC.ATTN_11DB).read_u16 for number in inputs]
     if CONVERTER == "registers":
         from metering.sar import SarAdc  # noqa: PLC0415
 
-        return SarAdc([(_ADC1.index(pin), read) for pin, read in zip(pins, readers)])
+        return SarAdc([(adc1.index(pin), read) for pin, read in zip(inputs, readers)])
+    while len(readers) < 6:
+        readers.append(_resting(readers[3]))
     return InternalAdc(readers)
+
+
+def _resting(read):
+    """A voltage input that the chip does not have: it rests at the bias, and takes its time."""
+    count = 23_000
+
+    def rest():
+        nonlocal count
+        read()
+        count ^= 16  # a step of 12 bits: what never moves is no input
+        return count
+
+    return rest
 
 
 def lan():
     """Returns the network.LAN of the LAN8720, or None where the chip or the PHY is missing."""
-    if not hasattr(network, "LAN"):
+    if _chip() != "ESP32":  # others know LAN as well, but only chips on SPI
         return None
     try:
         return network.LAN(  # type: ignore[call-arg]  # the stubs know another port's LAN
@@ -82,17 +108,17 @@ def lan():
 
 
 def led():
-    return Pin(_LED, Pin.OUT, value=0)
+    return Pin(pins()[2], Pin.OUT, value=0)
 
 
 def button():
     """Returns the button's Pin: 0 while pressed."""
-    return Pin(_BUTTON, Pin.IN, Pin.PULL_UP)
+    return Pin(pins()[3], Pin.IN, Pin.PULL_UP)
 
 
-def watchdog():
+def watchdog(timeout_ms=WATCHDOG_MS):
     """Starts the watchdog; from here on it can't be stopped, only fed."""
-    return machine.WDT(timeout=WATCHDOG_MS)
+    return machine.WDT(timeout=timeout_ms)
 
 
 def mac():
@@ -115,5 +141,27 @@ def reset_cause():
     return "unknown"
 
 
-def restart():
-    machine.reset()
+def keep(note):
+    """`note` is text for the next run, kept where only a power cut clears it."""
+    machine.RTC().memory(note.encode())
+
+
+def restart(note=None):
+    try:
+        if note:
+            keep(note)
+    finally:  # whatever the heap holds
+        machine.reset()
+
+
+def note():
+    """Returns what the run before kept, once, or None."""
+    memory = machine.RTC().memory
+    kept = memory()
+    if not kept:
+        return None
+    memory(b"")
+    try:
+        return kept.decode()
+    except UnicodeError:
+        return None

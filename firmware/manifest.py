@@ -2,9 +2,10 @@
 #
 #     make -C ports/esp32 BOARD=ESP32_GENERIC FROZEN_MANIFEST=/path/to/firmware/manifest.py
 #
-# The portal's pages and texts are files, not modules: they, Microdot (as /lib/microdot.mpy) and
-# the board's identity come onto the file system with tools/flash.py as ever. A file there is
-# imported before the frozen module of its name, so an update still works.
+# The code then stays in the image and out of the heap. What is left, the portal's pages and texts,
+# Microdot, main.py (frozen, it would be run in place of the board's own) and the identity, comes
+# with tools/flash.py --frozen. An update brings the whole firmware as files, which are imported
+# before frozen modules.
 # ruff: noqa: F821 (what a manifest may call comes from MicroPython's tools/manifestfile.py)
 include("$(PORT_DIR)/boards/manifest.py")
 for room in ("metering", "connectivity", "cloud", "device", "provisioning"):
