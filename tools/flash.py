@@ -7,8 +7,11 @@ found a difference; 2 it can't be done like that, nothing was changed; 130 Ctrl-
 """
 
 import argparse
+import getpass
 import hashlib
 import json
+import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +29,11 @@ try:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+    from shipping import identity as identities
     from shipping.board import CHIPS, Board, Failed, Refused, find_port
+    from shipping.bundle import BundleError, load_public
     from shipping.compiler import CompileError
-    from shipping.flashing import Plan, wait_until_ready
+    from shipping.flashing import Plan, forgive, wait_until_ready
     from shipping.identity import Identity, ssid
     from shipping.image import CHIP_IDS, ImageFileError, chip_of
 except ModuleNotFoundError as e:
@@ -48,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     what.add_argument("--erase", action="store_true", help="all files first, but its identity")
     what.add_argument("--image", type=Path, metavar="FILE", help="write this MicroPython first")
+    what.add_argument(
+        "--frozen", action="store_true", help="its image holds the firmware's modules"
+    )
     who = p.add_argument_group("the board's identity, written once")
     who.add_argument("--factory", type=Path, metavar="FILE", help="JSON with any of its fields")
     who.add_argument("--serial", help="as on the label (made from the MAC address)")
@@ -57,6 +65,11 @@ def parser() -> argparse.ArgumentParser:
     who.add_argument("--provider", metavar="HOST[:PORT]", help="its broker (broker.lan:1883)")
     who.add_argument("--tls", action="store_true", help="talk TLS to it, port 8883 if none given")
     who.add_argument("--calibration", type=Path, metavar="FILE", help="JSON from the bench")
+    who.add_argument("--update-key", type=Path, metavar="FILE", help="whose updates it takes")
+    who.add_argument("--ca", type=Path, metavar="FILE", help="its broker's CA, PEM or DER")
+    who.add_argument(
+        "--wifi", metavar="SSID", help="the building's network; asks for its password"
+    )
     who.add_argument("--factory-overwrite", action="store_true", help="replace an existing one")
     return p
 
@@ -66,12 +79,18 @@ def main() -> int:
     try:
         options = parser().parse_args()
         given = identity_of(options)
+        key = load_public(options.update_key) if options.update_key else None
+        ca = certificate_in(options.ca) if options.ca else None
+        wifi = wifi_settings(options.wifi) if options.wifi is not None else None
         port = options.port or find_port()
         if options.image:
             write_image(options.image, port, out)
         with Board.connect(port) as board:
-            return flash(board, options, given, out)
-    except (Refused, CompileError, ImageFileError) as error:
+            overwrite, erase = options.factory_overwrite, options.erase
+            more: dict[str, Any] = {"key": key, "ca": ca, "settings": wifi}
+            plan = Plan.of(board, given, overwrite, erase, frozen=options.frozen, **more)
+            return flash(board, plan, options, out)
+    except (Refused, BundleError, CompileError, ImageFileError) as error:
         refuse("flash", str(error), 2)
     except Failed as error:
         refuse("flash", str(error), 1)
@@ -79,11 +98,10 @@ def main() -> int:
         refuse("flash", "stopped; repeat it, it goes on where it stopped", 130)
 
 
-def flash(board: Board, options: argparse.Namespace, given: Identity, out: Console) -> int:
+def flash(board: Board, plan: Plan, options: argparse.Namespace, out: Console) -> int:
     about = board.about
     free = f"{about.free // 1024} kB free"
     out.print(f"{board.port}: {about.chip}, MicroPython {about.image}, {free}")
-    plan = Plan.of(board, given, options.factory_overwrite, options.erase)
     if options.check or options.dry_run:
         for line in plan.words():
             out.print(line)
@@ -96,7 +114,9 @@ def flash(board: Board, options: argparse.Namespace, given: Identity, out: Conso
         for path in plan.gone:
             out.print(f"removing {path}, which is not of this firmware")
         carry_out(plan, board, out)
-        out.print(f"{len(plan.changed)} files copied and verified")
+        erased = f"{len(plan.erased)} files erased, " if options.erase else ""
+        out.print(f"{erased}{len(plan.changed)} files copied and verified")
+    forgive(board)
     out.print("waiting for the firmware")
     version = wait_until_ready(board, lambda line: None)
     who = plan.identity
@@ -152,14 +172,51 @@ def identity_of(options: argparse.Namespace) -> Identity:
     if options.tls and not options.provider:
         raise Refused("--tls: expected --provider HOST[:PORT] with it")
     if options.provider:
-        host, _, port = options.provider.partition(":")
-        if port and not port.isdecimal():
-            raise Refused(f"--provider {options.provider}: expected HOST or HOST:PORT")
-        default = 8883 if options.tls else 1883
-        given["provider"] = {"host": host, "port": int(port or default), "tls": options.tls}
+        given["provider"] = provider_in(options.provider, options.tls)
     if options.calibration:
         given["calibration"] = json_of(options.calibration, "--calibration")
     return given
+
+
+def provider_in(words: str, tls: bool) -> dict[str, Any]:
+    """HOST[:PORT] as the identity has it."""
+    host, _, port = words.partition(":")
+    if port and not port.isdecimal():
+        raise Refused(f"--provider {words}: expected HOST or HOST:PORT")
+    return {"host": host, "port": int(port or (8883 if tls else 1883)), "tls": tls}
+
+
+def certificate_in(file: Path) -> bytes:
+    """The one certificate in a file, as DER. Refused if there is none, or more."""
+    expected = "expected one certificate, PEM or DER"
+    try:
+        data = file.read_bytes()
+        if data.count(b"-----BEGIN CERTIFICATE-----") > 1:
+            raise Refused(f"--ca {file}: {expected}; there are several, name the root alone")
+        if b"-----BEGIN" in data:
+            data = ssl.PEM_cert_to_DER_cert(data[data.index(b"-----BEGIN") :].decode())
+        ssl.create_default_context(cadata=data)
+    except OSError as error:
+        why = error.strerror if not isinstance(error, ssl.SSLError) else expected
+        raise Refused(f"--ca {file}: {why}") from error
+    except ValueError as error:
+        raise Refused(f"--ca {file}: {expected}") from error
+    return data
+
+
+def wifi_settings(name: str) -> bytes:
+    """The board's /settings that know this network. Refused if they would be refused there."""
+    password = os.environ.get("AMPGUARD_WIFI_PASSWORD")
+    if password is None:
+        if not sys.stdin.isatty():
+            raise Refused("--wifi: no password; a terminal to ask on, or AMPGUARD_WIFI_PASSWORD")
+        password = getpass.getpass(f"password of {name} (empty: an open network): ")
+    if 0 < len(password) < 8:
+        raise Refused("--wifi: a password has at least 8 characters, an open network none")
+    try:
+        return identities.settings(wifi_ssid=name, wifi_password=password)
+    except ValueError as error:
+        raise Refused(f"--wifi: {error}") from error
 
 
 def json_of(file: Path, option: str) -> dict[str, Any]:

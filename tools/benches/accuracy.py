@@ -109,11 +109,13 @@ def run(image: Image, found: list[Case], progress: Callable[[int], None]) -> Non
 
 def vm_meter(image: Image, jobs: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """What vm_meter.py tells about each job."""
-    script = folder / "jobs"
-    script.write_text("".join(json.dumps(job) + "\n" for job in jobs))
-    flash = image.folder / "flash"
+    script = folder / SCRIPT.name
+    script.write_text(image.translated(SCRIPT.read_text()))
+    listed = folder / "jobs"
+    listed.write_text("".join(json.dumps(job) + "\n" for job in jobs))
+    flash = image.code
     done = subprocess.run(
-        [str(image.vm.path), "-X", "heapsize=16m", str(SCRIPT), str(script)],
+        [str(image.vm.path), "-X", "heapsize=16m", str(script), str(listed)],
         env={**os.environ, "MICROPYPATH": f"{flash}:{flash / 'lib'}:.frozen"},
         capture_output=True,
         text=True,
@@ -208,7 +210,7 @@ SINE = ("PF 1", "PF 0.5 lag", "PF 0.5 lead")
 UNIT = {"i": "I %", "u": "U %", "p": "P %", "q": "Q % of S", "pf": "PF", "f": "f Hz"}
 
 
-def report(found: list[Case], console: Console) -> None:
+def report(found: list[Case], console: Console, small: list[list[str]]) -> None:
     page = Report("accuracy", "Accuracy", console)
     page.words(
         f"{len(found)} boards out of production (gain, phase, bias, curvature, noise of 1 to 3 LSB"
@@ -241,6 +243,15 @@ def report(found: list[Case], console: Console) -> None:
     header = ["of range", *(f"{q} {w}" for q in "IP" for w in ("median", "p95", "worst"))]
     page.table("Sine, all power factors, by load (%)", header, rows)
     _against(page, found)
+    page.table(
+        "The noise gate, noise of 1 to 3 LSB",
+        ["load, % of range", "told as 0", "told else, % of range"],
+        small,
+    )
+    page.words(
+        "With a voltage, a load shows in step with it and none above 0.1 % of range is hidden. "
+        "Without any, currents of less than 0.25 % drown in the noise of some boards."
+    )
     _targets(page, found)
     _plot(page, found)
     page.save()
@@ -269,6 +280,43 @@ def _against(page: Report, found: list[Case]) -> None:
         "takes of the same second (ct_clamp 200 ms), more scans per cycle than their own hardware "
         "reaches, and our calibration. EmonLibCM was set to 50 or 60 Hz, whichever is nearer."
     )
+
+
+GATE = (0.0, 0.001, 0.0012, 0.0015, 0.002)
+
+
+def gate(image: Image, quick: bool) -> list[list[str]]:
+    """Which small loads the noise gate hides, with voltages and without any."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="ampguard-bench-") as name:
+        folder = Path(name)
+        for volts in (230, 0):
+            for share in GATE:
+                jobs = []
+                for seed in range(4 if quick else 32):
+                    variant = ("home", "public")[seed % 2]
+                    plant = Plant(
+                        variant, 3, seed + 50, u=[volts] * 3,
+                        i=[share * RANGE_A[variant]] * 3, phi=[0, 60, -60],
+                        noise_lsb=(1, 1.5, 2, 3)[seed // 2 % 4],
+                    )  # fmt: skip
+                    case = Case("gate", plant, share, {}, 50)
+                    jobs.append(_job(case, folder / str(seed)) | {"codes": None})
+                told = vm_meter(image, jobs, folder)
+                shares = [
+                    value / 10 / RANGE_A[job["variant"]]
+                    for job, one in zip(jobs, told, strict=True)
+                    for value in one["i"]
+                ]
+                seen = [value for value in shares if value]
+                rows.append(
+                    [
+                        f"{100 * share:g} %, {'three voltages' if volts else 'no voltage'}",
+                        f"{len(shares) - len(seen)} of {len(shares)}",
+                        f"{min(seen):.3f} to {max(seen):.3f}" if seen else "-",
+                    ]
+                )
+    return rows
 
 
 def _phantom(found: list[Case], who: str) -> list[float]:

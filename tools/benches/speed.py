@@ -100,7 +100,7 @@ def timed(image: Image, source: str, work: str) -> int:
         script.write_text(code)
         done = subprocess.run(
             [str(image.vm.path), "-X", "heapsize=4m", str(script)],
-            env={**os.environ, "MICROPYPATH": f"{image.folder / 'flash'}:.frozen"},
+            env={**os.environ, "MICROPYPATH": f"{image.code}:.frozen"},
             capture_output=True,
             text=True,
             check=False,

@@ -14,6 +14,7 @@ from metering.adc import InternalAdc
 from metering.calibration import load
 from metering.meter import Meter
 
+_SCANS = 30  # kernels.SCANS, which is no name any more on a board
 _S = array("i", bytes(4 * 12))
 _PLANT = [bytearray(64)]
 _LOG = array("H", bytes(2 * 6 * 300_000))
@@ -122,8 +123,8 @@ def run(job):
                 "f": m.f_mhz,
                 "flags": m.flags,
                 "cov": m.cov_permille,
-                "scans": meter._scans,
-                "period_us": meter._mains.period_us,
+                "scans": meter.cycle[_SCANS],
+                "period_us": meter.mains.period_us,
             }
         )
     )

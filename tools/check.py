@@ -1,0 +1,69 @@
+"""Everything CI checks: `make test`. What is said behind it goes to pytest (-k portal).
+
+First `make lint`; what every process needs is compiled once meanwhile. Then two runs side by side:
+what holds the share of time that is measured (marked `quiet`), and all the rest at a lower
+priority, so that it takes what the first one leaves. Exits 1 if any of it fails.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "host_tests"
+PYTEST = [sys.executable, "-m", "pytest", "-rs", "--dist", "worksteal"]
+QUIET_AT_A_TIME, OTHERS_AT_A_TIME = "2", "7"  # on two cores: most of them wait most of the time
+OTHERS_NICENESS = 15
+COMPILE = """
+from shipping.firmware import compiled
+from sim.image import build, default_vm, probe
+build(default_vm())
+compiled(probe(default_vm()).architecture)
+compiled("xtensawin")
+"""
+QUIET = "pytest.mark.quiet"
+NOTHING_CHOSEN = 5  # pytest's exit code: the words behind the command want none of these
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    linting = subprocess.Popen([sys.executable, str(ROOT / "tools" / "lint.py")], cwd=ROOT)
+    for prepare in (["-c", COMPILE], ["-m", "pytest", "--collect-only", "-qq"]):
+        # What is wrong with either, the tests will tell.
+        subprocess.run([sys.executable, *prepare], cwd=ROOT, check=False, stdout=-3, stderr=-3)
+    if linting.wait():
+        return 1
+    with tempfile.TemporaryFile("w+") as said:
+        quiet = subprocess.Popen(
+            [*PYTEST, "-n", QUIET_AT_A_TIME, "-m", "quiet", *words, *quiet_files(words)],
+            cwd=ROOT,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            others = subprocess.run(
+                [*PYTEST, "-n", OTHERS_AT_A_TIME, "-m", "not quiet", *words],
+                cwd=ROOT,
+                check=False,
+                preexec_fn=lambda: os.nice(OTHERS_NICENESS),
+            )
+            quiet.wait()
+        finally:
+            quiet.terminate()
+            quiet.wait()
+            said.seek(0)
+            print("\nBeside it, what holds the share of time that is measured:\n" + said.read())
+    return 1 if {quiet.returncode, others.returncode} - {0, NOTHING_CHOSEN} else 0
+
+
+def quiet_files(words: list[str]) -> list[str]:
+    """Where the tests so marked are, unless the words name files: nobody has to read the rest."""
+    if any((ROOT / word.partition("::")[0]).exists() for word in words):
+        return []
+    return [str(path) for path in sorted(TESTS.glob("test_*.py")) if QUIET in path.read_text()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
