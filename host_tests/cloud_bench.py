@@ -29,8 +29,8 @@ if VM32:
 VMS = INTERPRETERS[1:]
 
 
-def vm_environment(lib: Path = LIB) -> dict[str, str]:
-    path = [ROOT / "firmware", VM_SIDE, lib, ".frozen"]
+def vm_environment(lib: Path = LIB, firmware: Path = ROOT / "firmware") -> dict[str, str]:
+    path = [firmware, VM_SIDE, lib, ".frozen"]
     return {"MICROPYPATH": ":".join(map(str, path)), "PATH": os.environ["PATH"]}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloud_bench import LIB, VM_SIDE, vm_environment
+from cloud_bench import LIB, ROOT, VM_SIDE, vm_environment
 
 PATIENCE_S = 30  # before a test that waits for something gives up
 
@@ -186,7 +186,16 @@ def wait_for(condition: Callable[[], object], what: str = "") -> object:
 class UplinkDevice:
     """cloud_vm/uplink_device.py in a VM. `events` are the lines it printed."""
 
-    def __init__(self, vm: str, folder: Path, *, lib: Path = LIB, heap: str = "200k", **config):
+    def __init__(
+        self,
+        vm: str,
+        folder: Path,
+        *,
+        lib: Path = LIB,
+        firmware: Path = ROOT / "firmware",
+        heap: str = "200k",
+        **config,
+    ):
         config = {"host": "127.0.0.1", "tls": False, "speed": 5, **config}
         self.events: list[dict] = []
         self.noise: queue.Queue[str] = queue.Queue()
@@ -196,7 +205,7 @@ class UplinkDevice:
                 *(str(VM_SIDE / "uplink_device.py"), json.dumps(config)),
             ],
             cwd=folder,
-            env=vm_environment(lib),
+            env=vm_environment(lib, firmware),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import struct
 import subprocess
@@ -34,6 +36,33 @@ def _vms() -> list[Path]:
     return found
 
 
+# Started first, for nobody likes to wait for the last one.
+_LONG = (
+    *("test_update_device", "test_portal_browser", "test_whole_device", "test_flash_tool"),
+    *("test_provisioning_device", "test_flash_image", "test_flash_factory", "test_update_tool"),
+    *("test_commands_device", "test_portal_certificate", "test_tls_device", "test_health_device"),
+    *(
+        "test_provisioning_namespace",
+        "test_simulate_end",
+        "test_flash_repl",
+        "test_health_littlefs",
+    ),
+    *("test_board_air", "test_metering_flags", "test_metering_calibrate", "test_update_install"),
+    *("test_portal_requests", "test_metering_adc", "test_board_device", "test_cloud_mqtt"),
+)
+
+
+def pytest_runtest_setup() -> None:
+    # The firmware collects its garbage between two rooms of code, thousands of times in some
+    # tests: CPython need not look at all of NumPy each time.
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="session", params=_vms(), ids=lambda path: f"vm-{path.parent.name}")
 def vm(request: pytest.FixtureRequest) -> Path:
     """Each MicroPython binary at hand."""
@@ -53,14 +82,23 @@ Run = Callable[..., str]
 def run_vm(image: Image, tmp_path: Path) -> Run:
     """run_vm("print(1)") -> "1\\n": a snippet on the bare VM, compiled firmware on its path.
 
-    The VM's own time, machine ... unless `standins`; `heap` as for -X heapsize. A traceback
-    fails the test.
+    The VM's own time, machine ... unless `standins`; it may import `beside`; `heap` as for
+    -X heapsize. A traceback fails the test. Names are those of the source.
     """
 
-    def run(code: str, *, heap: str = "400wk", standins: bool = False, timeout: float = 60) -> str:
+    def run(
+        code: str,
+        *,
+        beside: tuple[Path, ...] = (),
+        heap: str = "400wk",
+        standins: bool = False,
+        timeout: float = 60,
+    ) -> str:
+        for source in beside:
+            (tmp_path / source.name).write_text(image.translated(source.read_text()))
         script = tmp_path / "snippet.py"
-        script.write_text(code)
-        path = [str(image.folder / "flash"), str(image.folder / "flash" / "lib"), ".frozen"]
+        script.write_text(image.translated(code))
+        path = [str(image.code), str(image.code / "lib"), ".frozen"]
         if standins:
             path.insert(0, str(image.standins))
         done = subprocess.run(
@@ -85,19 +123,31 @@ Board = Callable[..., SimulatedDevice]
 @pytest.fixture
 def board(image: Image, tmp_path: Path) -> Iterator[Board]:
     """board("print(1)") -> a SimulatedDevice whose main.py that is, the compiled firmware beside
-    it. Start it with `async with`; what is still running after the test is killed."""
+    it, with names as in the source. Start it with `async with`; what is still running after
+    the test is killed."""
     made: list[SimulatedDevice] = []
 
     def make(main: str, **options: Any) -> SimulatedDevice:
         options = {"air": Air(), "plant": SteadyPlant(), "image": image} | options
         flash = tmp_path / f"flash{len(made)}"
-        files = {"boot.py": "", "main.py": main} | options.pop("files", {})
+        files = {
+            "boot.py": "import sys; sys.path[0] = '/a'",
+            "main.py": main,
+        } | options.pop("files", {})
         made.append(SimulatedDevice(flash, files=files, **options))
         return made[-1]
 
     yield make
     for device in made:
         device.kill()
+
+
+async def says(device: SimulatedDevice, lines: int) -> list[str]:
+    """The console, once it has so many lines."""
+    async with asyncio.timeout(20):
+        while len(device.console) < lines:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    return device.console
 
 
 class SteadyPlant:

@@ -7,6 +7,7 @@ tools/flash.py on it, `await on.mpremote("fs", "ls")` the real mpremote.
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,7 +43,12 @@ async def run(*command: str) -> Said:
 async def start_flash(port: Path | str, *options: str) -> asyncio.subprocess.Process:
     """tools/flash.py, running."""
     command = [str(ROOT / "tools" / "flash.py"), "--port", str(port), *options]
-    return await asyncio.create_subprocess_exec(sys.executable, *command, stdin=-3, stderr=-3)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, *command),
+        stdin=-3,
+        stderr=-3,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # if we ignore it
+    )
 
 
 async def flash(port: Path | str, *options: str) -> Said:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from conftest import says
 
 from sim.air import BUILDING, Air
 from sim.device import SimulatedDevice
@@ -328,7 +329,8 @@ def see(ms):
 see(100)
 while not lan.isconnected():
     see(10)
-print(json.dumps(["up", seen, 0]), lan.ipconfig("addr4")[0])
+see(10)
+print(json.dumps(["up", [seen, lan.ipconfig("addr4")[0]], 0]))
 while lan.isconnected():
     see(10)
 see(20)
@@ -345,7 +347,7 @@ def test_a_cable_brings_the_lan_up_and_takes_it_down(board) -> None:
             assert (await device.until(lambda e: e["ev"] == "lan" and e.get("ip")))["ip"] == (
                 "192.168.1.58"
             )
-            await asyncio.sleep(0.1)
+            assert (await told(device, "up"))[0] == [[1, 3, 5], "192.168.1.58"]
             air.set(lan="down")
             assert (await told(device, "down"))[0] == [1, 3, 5, 4]
 
@@ -383,3 +385,41 @@ def test_the_air_takes_only_what_it_knows() -> None:
         air.set(dns="dead", moon="full")
     assert air.wifi == "up"
     assert air.dns == "up"
+
+
+LEASES = """
+import network, time
+sta = network.WLAN(network.WLAN.IF_STA)
+sta.active(True)
+sta.connect("Hallonstigen 7", "smultron-och-mjolk")
+was = None
+while True:
+    ip = sta.ifconfig()[0] if sta.isconnected() else None
+    if ip != was:
+        was = ip
+        print(ip, sta.status("rssi"))
+    time.sleep_ms(10)
+"""
+
+
+def test_without_dhcp_a_station_is_associated_and_asks_ever_more_rarely(board) -> None:
+    async def run() -> None:
+        air = Air(dhcp="dead")
+        async with board(LEASES, air=air) as device:
+            await device.until(lambda e: e["ev"] == "sta" and e.get("connecting"))
+            await asyncio.sleep(2.5)  # joined after 1.5 s, asked in vain 0.5 s later
+            assert device.console == []
+            air.set(dhcp="up")
+            got = await device.until(lambda e: e["ev"] == "sta" and e.get("ip"), 20)
+            air.set(dhcp="dead")
+            await device.until(lambda e: e["ev"] == "sta" and not e.get("ip", "-"), 20)
+            air.set(dhcp="up")
+            again = await device.until(
+                lambda e: e["ev"] == "sta" and e.get("ip") and e["at"] > got["at"], 20
+            )
+            assert again["at"] - got["at"] < 2
+            said = await says(device, 3)  # what it says of it follows the event
+        # While it has none the port still takes itself for connected.
+        assert said == ["192.168.1.57 -58", "0.0.0.0 -58", "192.168.1.57 -58"]
+
+    asyncio.run(run())

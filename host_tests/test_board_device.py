@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import says
 
 from sim.device import HARD_RESET, SOFT_RESET, WDT_RESET, heap_bytes
 from sim.plant import Plant
@@ -149,9 +150,8 @@ def test_every_reset_keeps_its_cause_and_the_clock(board) -> None:
             await device.until("crash", timeout=20)
             causes = [e["cause"] for e in device.events if e["ev"] == "reset"]
             assert causes == [HARD_RESET, SOFT_RESET, WDT_RESET]
-            await device.until("repl")  # the traceback is on the console, the board sits there
-            await asyncio.sleep(0.05)
-            console = [line for line in device.console if not line.startswith("  ")]
+            await device.until("repl")  # the board sits there
+            console = [line for line in await says(device, 8) if not line.startswith("  ")]
             assert console == [
                 *("cause 1 False", "cause 2 True", "cause 5 True", "cause 3 True", "watchdog"),
                 *("Traceback (most recent call last):", "KeyError: lost"),
@@ -162,7 +162,7 @@ def test_every_reset_keeps_its_cause_and_the_clock(board) -> None:
 
 WATCHED = """
 import machine, time
-wdt = machine.WDT(timeout=600)
+wdt = machine.WDT(timeout=1500)
 for _ in range(200):
     wdt.feed()
     time.sleep_ms(10)
@@ -326,8 +326,7 @@ def test_asyncio_lives_by_the_boards_clock(board) -> None:
     async def run() -> None:
         async with board(TASKS) as device:
             await device.until("repl")
-            await asyncio.sleep(0.05)
-            assert device.console == [
+            assert await says(device, 1) == [
                 "['early', 'early', 'late', 'late', 'cancelled doomed', 'seen', 'wrong', "
                 "'cancelled slow', 'timeout', 'b', 'a', ['a', 'b'], True, 'event', True]"
             ]

@@ -33,17 +33,17 @@ def test_the_firmware_lands_compiled_but_for_what_the_board_runs_by_name(
     image.flash(tmp_path)
     code = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.py")}
     assert code == {"boot.py", "main.py"}
-    assert (tmp_path / "lib" / "microdot.mpy").is_file()
-    assert (tmp_path / "metering" / "meter.mpy").is_file()
+    assert (tmp_path / "a" / "lib" / "microdot.mpy").is_file()
+    assert (tmp_path / "a" / "metering" / "meter.mpy").is_file()
 
 
 def test_old_code_goes_and_settings_stay(image: Image, tmp_path: Path) -> None:
-    (tmp_path / "cloud").mkdir()
-    (tmp_path / "cloud" / "forgotten.mpy").write_bytes(b"M")
+    (tmp_path / "a" / "cloud").mkdir(parents=True)
+    (tmp_path / "a" / "cloud" / "forgotten.mpy").write_bytes(b"M")
     (tmp_path / "settings.json").write_text("mine")
     (tmp_path / "factory.json").write_text("{}")
     image.flash(tmp_path, {"serial": "AG100042317G"})
-    assert not (tmp_path / "cloud" / "forgotten.mpy").exists()
+    assert not (tmp_path / "a" / "cloud" / "forgotten.mpy").exists()
     assert (tmp_path / "settings.json").read_text() == "mine"
     assert (tmp_path / "factory.json").read_text() == "{}"
 
@@ -60,5 +60,5 @@ def test_several_who_build_at_once_get_the_same_image(vm: Path, tmp_path: Path) 
     folders = {builder.communicate(timeout=60)[0].strip() for builder in builders}
     assert len(folders) == 1
     (folder,) = folders
-    assert (Path(folder) / "flash" / "fresh.mpy").is_file()
+    assert (Path(folder) / "flash" / "a" / "fresh.mpy").is_file()
     subprocess.run(["rm", "-r", folder], check=True)

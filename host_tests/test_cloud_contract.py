@@ -38,11 +38,8 @@ def test_every_message_has_an_example_in_the_contract_and_it_is_valid(name):
             check(name, text)
 
 
-def test_every_topic_has_a_schema_and_a_row_in_the_contract():
-    topics = protocol.Topics("AG100042317G")
-    names = {name for name in vars(topics) if name != "root"}
-    assert names == set(SCHEMAS)
-    for name in names:
+def test_every_schema_has_a_row_in_the_contract():
+    for name in SCHEMAS:
         assert re.search(rf"^\| .*`{name}`.*\|", CONTRACT, re.MULTILINE), name
 
 

@@ -1,5 +1,5 @@
 """The uplink in a real VM against a broker that misbehaves: every fault is noticed in time, told
-in words, and healed without help. Times are the device's own, which run five times as fast."""
+in words, and healed without help. Times are the device's own, which run faster."""
 
 import time
 
@@ -9,6 +9,7 @@ from cloud_broker import Broker, UplinkDevice, wait_for
 
 pytestmark = pytest.mark.parametrize("vm", VMS)
 
+SPEED = 3  # more, and what is late on a busy host would count too much
 NOTICED_MS = 10_000  # the longest a dead peer may go unnoticed
 HEALED_MS = 3_000  # from the broker's return to the first measurement
 
@@ -50,7 +51,7 @@ def one_byte_a_second(connection):
     connection.receive()
     for byte in b"\x20\x02":
         connection.send(bytes((byte,)))
-        time.sleep(0.2)  # a second of the device
+        time.sleep(1 / SPEED)  # a second of the device
     silent(connection)
 
 
@@ -129,7 +130,10 @@ def measurements(connection):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_broker_that(fault, vm, tmp_path):
     behaviour, words = FAULTS[fault]
-    with Broker(behaviour, good) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+    with (
+        Broker(behaviour, good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, speed=SPEED) as device,
+    ):
         failed = device.wait_state("failed")
         assert words in failed["state"]
         began = device.events[device.events.index(failed) - 1]
@@ -142,11 +146,14 @@ def test_a_broker_that(fault, vm, tmp_path):
     assert last["made"] <= last["published"] + last["dropped"] + last["waiting"] + 1
 
 
-OUTAGE_S = 0.8  # four seconds of the device
+OUTAGE_S = 4 / SPEED
 
 
 def test_after_an_outage_the_newest_measurement_goes_first_and_the_loss_is_counted(vm, tmp_path):
-    with Broker(good) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+    with (
+        Broker(good) as broker,
+        UplinkDevice(vm, tmp_path, port=broker.port, speed=SPEED) as device,
+    ):
         wait_for(lambda: broker.connections and len(measurements(broker.connections[0])) >= 3)
         broker.close()
         device.wait_state("failed")
@@ -158,7 +165,7 @@ def test_after_an_outage_the_newest_measurement_goes_first_and_the_loss_is_count
             wait_for(lambda: len(measurements(again.connections[0])) >= 3)
             last = device.end()
     sent = measurements(again.connections[0])
-    assert (sent[0].t - back) * 5000 <= HEALED_MS
+    assert (sent[0].t - back) * 1000 * SPEED <= HEALED_MS
     seqs = [packet.payload["seq"] for packet in sent]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
     missed = seqs[0] - measurements(broker.connections[0])[-1].payload["seq"] - 1

@@ -5,44 +5,39 @@ import datetime
 import hmac
 import ipaddress
 import json
-import os
 import re
-import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
+import warnings
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import pytest
 from cloud_bench import ROOT, VM32, VM64, VMS
-from cloud_broker import UplinkDevice, wait_for
+from cloud_broker import PATIENCE_S, Broker, UplinkDevice, wait_for
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from jsonschema import Draft202012Validator
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.subscribeoptions import SubscribeOptions
+from programs import program
 
-MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+from sim.ports import free_port
+
 SERIAL = "AG100042317G"
 ROOT_TOPIC = f"ampguard/{SERIAL}/"
 PASSWORD = hmac.new(b"K7M3XQ9A", f"mqtt:{SERIAL}".encode(), "sha256").hexdigest()
 HOST = "broker.example"
 
-pytestmark = pytest.mark.skipif(
-    MOSQUITTO is None and "AMPGUARD_REQUIRE_ALL" not in os.environ,
-    reason="mosquitto is not installed",
-)
-
 
 def documented(name: str) -> str:
     contract = (ROOT / "docs" / "broker.md").read_text()
     return re.search(rf"```conf {re.escape(name)}\n(.*?)```", contract, re.DOTALL)[1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
 
 
 class Authority:
@@ -118,10 +113,11 @@ class Mosquitto:
         (folder / "mosquitto.conf").write_text(f"user root\n{configuration}")
         (folder / "acl").write_text(documented("acl"))
         (folder / "acl").chmod(0o600)
+        passwords = folder / "passwords"
         for user, password in (users or {SERIAL: PASSWORD, "balancer": "b"}).items():
-            create = [] if (folder / "passwords").exists() else ["-c"]
+            create = [] if passwords.exists() else ["-c"]
             subprocess.run(
-                ["mosquitto_passwd", *create, "-b", str(folder / "passwords"), user, password],
+                [program("mosquitto_passwd"), *create, "-b", passwords, user, password],
                 check=True,
                 capture_output=True,
             )
@@ -131,7 +127,7 @@ class Mosquitto:
     def start(self) -> None:
         self.log = (self.folder / "mosquitto.log").open("ab")
         self.process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self.folder / "mosquitto.conf"), "-v"],
+            [program("mosquitto"), "-c", str(self.folder / "mosquitto.conf"), "-v"],
             stdout=self.log,
             stderr=self.log,
         )
@@ -160,28 +156,40 @@ class Mosquitto:
 
 
 class Balancer:
-    """Hears everything under ampguard/ the way a load balancer does."""
+    """Hears everything under ampguard/ the way a load balancer does, from when it is made on."""
 
     def __init__(self, broker: Mosquitto, tls: bool = False):
-        options = ["--cafile", str(broker.folder / "ca.pem"), "--insecure"] if tls else []
-        self.process = subprocess.Popen(
-            [
-                *("mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), "-V", "5"),
-                *("-u", "balancer", "-P", "b", "-q", "1", "-t", "ampguard/#", *options),
-                *("-F", '{"topic":"%t","qos":%q,"retain":%r,"payload":%p}'),
-                "--retain-as-published",
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
         self.messages: list[dict] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._refused: list[object] = []
+        self._subscribed = threading.Event()
+        self.client = client("balancer", "b", protocol=mqtt.MQTTv5)
+        if tls:
+            self.client.tls_set(broker.folder / "ca.pem")
+            self.client.tls_insecure_set(True)  # its name is for the device's eyes
+        self.client.on_connect = self._connected
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_message = self._heard
+        self.client.connect("127.0.0.1", broker.port)
+        self.client.loop_start()
+        assert self._subscribed.wait(PATIENCE_S), self._refused
 
-    def _listen(self) -> None:
-        for line in self.process.stdout:
-            message = json.loads(line)
-            message["name"] = message["topic"].removeprefix(ROOT_TOPIC)
-            self.messages.append(message)
+    def _connected(self, client, _data, _flags, reason, _properties) -> None:
+        if reason.is_failure:
+            self._refused.append(reason)
+        else:
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            client.subscribe("ampguard/#", options=options)
+
+    def _heard(self, _client, _data, heard) -> None:
+        self.messages.append(
+            {
+                "topic": heard.topic,
+                "name": heard.topic.removeprefix(ROOT_TOPIC),
+                "qos": heard.qos,
+                "retain": int(heard.retain),
+                "payload": json.loads(heard.payload),
+            }
+        )
 
     def hear(self) -> list[dict]:
         return list(self.messages)
@@ -193,8 +201,14 @@ class Balancer:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def client(user: str, password: str, **options: object) -> mqtt.Client:
+    made = mqtt.Client(CallbackAPIVersion.VERSION2, **options)
+    made.username_pw_set(user, password)
+    return made
 
 
 def check_all(messages: list[dict]) -> None:
@@ -217,16 +231,25 @@ def plain(tmp_path):
 
 @pytest.mark.parametrize("vm", VMS)
 def test_a_balancer_hears_what_the_contract_says_and_every_message_is_valid(vm, plain, tmp_path):
-    with Balancer(plain) as balancer, UplinkDevice(vm, tmp_path, port=plain.port) as device:
+    with (
+        Balancer(plain) as balancer,
+        UplinkDevice(vm, tmp_path, port=plain.port, backlog="b") as device,
+    ):
         wait_for(lambda: len(balancer.named("measurement")) >= 5)
         device.order(info={"ip": "192.168.1.99"})
         wait_for(lambda: len(balancer.named("info")) >= 2)
+        device.order(records=[1], home_assistant=True)
+        wait_for(lambda: balancer.named("event"))
+        wait_for(lambda: "homeassistant/device" in plain.words())
         device.order(stop="restart")
         wait_for(lambda: len(balancer.named("status")) >= 2)
         heard = balancer.hear()
+    assert "Denied" not in plain.words()
     check_all(heard)
     by_name = {m["name"]: (m["qos"], m["retain"]) for m in heard}
-    assert by_name == {"measurement": (0, 0), "status": (1, 1), "info": (1, 1)}
+    assert by_name == {
+        "measurement": (0, 0), "status": (1, 1), "info": (1, 1), "event": (1, 0)
+    }  # fmt: skip
     seqs = [m["payload"]["seq"] for m in heard if m["name"] == "measurement"]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
     online, offline = (m["payload"] for m in heard if m["name"] == "status")
@@ -297,14 +320,29 @@ def test_the_pin_itself_never_travels(plain, tmp_path):
 def test_a_device_may_not_speak_for_another(plain, tmp_path):
     with Balancer(plain) as balancer, UplinkDevice(str(VM64), tmp_path, port=plain.port):
         wait_for(lambda: balancer.named("measurement"))
-        publish = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(plain.port), "-q", "1"]
-        for user, topic in ((SERIAL, "ampguard/AG100099999G/status"), (SERIAL, "elsewhere")):
-            subprocess.run(
-                [*publish, "-u", user, "-P", PASSWORD, "-t", topic, "-m", "{}"], check=False
-            )
+        impostor = client(SERIAL, PASSWORD)
+        impostor.connect("127.0.0.1", plain.port)
+        impostor.loop_start()
+        for topic in ("ampguard/AG100099999G/status", "elsewhere"):
+            impostor.publish(topic, "{}", qos=1).wait_for_publish(PATIENCE_S)
+        impostor.disconnect()
+        impostor.loop_stop()
+        assert plain.words().count("Denied PUBLISH") == 2
         count = len(balancer.named("measurement"))
         wait_for(lambda: len(balancer.named("measurement")) >= count + 2)
         assert {m["topic"].split("/")[1] for m in balancer.messages} == {SERIAL}
+
+
+def test_a_device_that_the_acl_does_not_know_is_heard_by_nobody(plain, tmp_path):
+    # MQTT 3.1.1 has no way to tell the device: mosquitto acknowledges and throws away.
+    plain.stop()
+    (plain.folder / "acl").write_text(documented("acl").replace("pattern ", "# pattern "))
+    plain.start()
+    with Balancer(plain) as balancer, UplinkDevice(str(VM64), tmp_path, port=plain.port) as device:
+        device.wait_state("online")
+        wait_for(lambda: plain.words().count("Denied PUBLISH") >= 4)
+        assert device.end()["connections"] == 1
+        assert balancer.hear() == []
 
 
 # -- TLS: only the 64-bit VM has it; a board has it too
@@ -347,6 +385,40 @@ def test_over_tls_the_balancer_hears_the_same(authority, tls_folder, tmp_path):
     assert last["connections"] == 2
 
 
+def test_a_broker_with_an_older_tls_than_1_2_gets_no_password(authority, tmp_path):
+    authority.issue(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "broker.pem", tmp_path / "broker.key")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    outcomes = []
+
+    def shakes_hands(connection):
+        try:
+            context.wrap_socket(connection.sock, server_side=True).recv(1)
+            outcomes.append("spoke")
+        except ssl.SSLError as error:
+            outcomes.append(error.reason)
+
+    with (
+        Broker(shakes_hands) as broker,
+        UplinkDevice(
+            str(VM64),
+            tmp_path,
+            port=broker.port,
+            host=HOST,
+            tls=True,
+            ca=str(authority.der(tmp_path / "ca.der")),
+            hosts={HOST: ["127.0.0.1"]},
+        ) as device,
+    ):
+        device.wait_state("failed")
+        wait_for(lambda: outcomes)
+        device.end()
+    assert "PROTOCOL" in outcomes[0]
+
+
 BAD_CERTIFICATES = {
     "another CA signed it": (HOST, DAY, "trusted CA"),
     "it is another host's": ("other.example", DAY, "match"),
@@ -381,8 +453,10 @@ def test_a_certificate_is_refused_and_no_password_sent_when(
     assert "New client connected" not in broker.words()
 
 
-@pytest.mark.parametrize(("ca", "words"), [("nothing", "missing"), ("a PEM file", "DER")])
-def test_without_a_ca_nobody_is_trusted(ca, words, authority, tls_folder, tmp_path):
+@pytest.mark.parametrize(("ca", "words"), [("nothing", "trusted CA"), ("a PEM file", "DER")])
+def test_without_the_providers_ca_the_provider_is_not_trusted(
+    ca, words, authority, tls_folder, tmp_path
+):
     authority.issue(tls_folder)
     path = tls_folder / ("ca.pem" if ca == "a PEM file" else "missing")
     with (

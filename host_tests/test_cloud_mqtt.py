@@ -5,7 +5,6 @@ The same few lines run in the VM with the one and with the other client against 
 
 import subprocess
 import threading
-import time
 
 import pytest
 from cloud_bench import VMS, run_on_vm, vm_environment
@@ -27,12 +26,12 @@ def wait(ms): time.sleep_ms(ms)
 SAFE = """
 import desk, time
 from cloud.mqtt import SafeClient
-from cloud.wire import Fault
+from cloud.faults import Fault
 from expect import Part
 class Fast:
-    def ticks_ms(self): return time.ticks_ms() * 20 & 0x3fffffff
+    def ticks_ms(self): return time.ticks_ms() * 10 & 0x3fffffff
     def ticks_diff(self, a, b): return time.ticks_diff(a, b)
-    def sleep_ms(self, ms): time.sleep_us(ms * 50)
+    def sleep_ms(self, ms): time.sleep_us(ms * 100)
 client = SafeClient("x", host="127.0.0.1", port={port}, user="u", password="p", keepalive_s=8,
     context=None, socket=desk, time=Fast())
 client.connect()
@@ -47,7 +46,7 @@ def wait(ms):
 """
 
 
-def play(vm, client, lines, broker, folder):
+def play(vm, client, lines, broker, folder, *, timeout_s=200):
     """What the lines printed, "hangs", or the last line of the traceback."""
     source = client.replace("{port}", str(broker.port)) + lines
     try:
@@ -57,7 +56,7 @@ def play(vm, client, lines, broker, folder):
             env=vm_environment(),
             capture_output=True,
             text=True,
-            timeout=HANG_S if client.startswith(PLAIN) else 60,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -79,7 +78,8 @@ def withholds_pubacks(connection):
 
 def test_a_lost_puback_hangs_the_library_and_is_a_fault_here(vm, tmp_path):
     with Broker(withholds_pubacks) as broker:
-        assert play(vm, PLAIN, "client.publish('t', 'm', qos=1)", broker, tmp_path) == "hangs"
+        alone = "client.publish('t', 'm', qos=1)"
+        assert play(vm, PLAIN, alone, broker, tmp_path, timeout_s=HANG_S) == "hangs"
         said = play(
             vm,
             SAFE,
@@ -108,7 +108,8 @@ def test_the_acknowledgement_of_another_message_is_none_of_this_one(vm, tmp_path
 def test_the_packet_id_overflows_in_the_library_and_wraps_here(vm, tmp_path):
     lines = "client.pid = 65534\nfor n in range(3):\n    client.publish('t', str(n), qos=1)\n"
     with Broker(good, good) as broker:
-        assert play(vm, PLAIN, lines + "print('done')", broker, tmp_path) != "done"
+        plain = lines + "print('done')"
+        assert play(vm, PLAIN, plain, broker, tmp_path, timeout_s=HANG_S) != "done"
         assert play(vm, SAFE, lines + "    settle()\nprint('done')", broker, tmp_path) == "done"
         ids = [p.packet_id for p in broker.connections[1].packets if p.kind == PUBLISH]
     assert ids == [65535, 1, 2]
@@ -116,8 +117,8 @@ def test_the_packet_id_overflows_in_the_library_and_wraps_here(vm, tmp_path):
 
 def test_a_kept_connection_is_pinged_here_and_not_by_the_library(vm, tmp_path):
     with Broker(good, good) as broker:
-        assert play(vm, PLAIN, "wait(700)\nprint('done')", broker, tmp_path) == "done"
-        assert play(vm, SAFE, "wait(700)\nprint('done')", broker, tmp_path) == "done"
+        assert play(vm, PLAIN, "wait(1000)\nprint('done')", broker, tmp_path) == "done"
+        assert play(vm, SAFE, "wait(1000)\nprint('done')", broker, tmp_path) == "done"
         pings = [sum(p.kind == PINGREQ for p in c.packets) for c in broker.connections]
     assert pings[0] == 0
     assert pings[1] >= 2
@@ -164,7 +165,7 @@ except (OSError, Fault) as f:
         assert play(vm, PLAIN + ESP32_SOCKET, plain + reads, broker, tmp_path) == "ends"
         # ... and with it nothing does.
         loop = plain + "Fault = OSError" + lines
-        assert play(vm, PLAIN + ESP32_SOCKET, loop, broker, tmp_path) == "hangs"
+        assert play(vm, PLAIN + ESP32_SOCKET, loop, broker, tmp_path, timeout_s=HANG_S) == "hangs"
         freeze = "client.sock.setblocking(True)"
         assert play(vm, SAFE, freeze + lines, broker, tmp_path) == "ends"
 
@@ -214,7 +215,7 @@ def test_a_message_leaves_in_one_segment(vm, tmp_path):
     assert sizes == [3 + 2 + 5 + 300]
 
 
-@pytest.mark.parametrize("size", [0, 1, 127, 128, 900, 1024, 5000, 20000])
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 900, 1000, 1001, 1024, 5000, 20000])
 def test_messages_of_every_size_arrive_whole_both_ways(vm, tmp_path, size):
     got = []
 
@@ -245,12 +246,12 @@ settle()
 client.publish('t', 'again', qos=1)
 while len(heard) < 2:
     client.step()
-print([None if h is None else len(h) for h in heard], heard[1] == b"again")
+print([(len(h[0]), h[1]) if type(h) is tuple else len(h) for h in heard], heard[1] == b"again")
 """
     with Broker(echoes) as broker:
         said = play(vm, SAFE, lines, broker, tmp_path)
         assert len(got[0].body) == 3 + 2 + size
-    taken = None if size >= 1024 - 10 else size
+    taken = (256, size) if size > 1000 else size  # of a longer one the head
     assert said == f"[{taken}, 5] True"
 
 
@@ -314,7 +315,7 @@ outcomes = {}
 def feed(data):
     c = mqtt.SafeClient("x", host="h", port=1, user="u", password="p", keepalive_s=8,
                         context=None, socket=None, time=Time())
-    c._connected = 0
+    c.connack = 0
     c.on_message = lambda payload, retained: None
     c.sock = Feed(data)
     try:
@@ -346,33 +347,37 @@ print(sorted(outcomes))
 
 
 def test_more_qos_1_messages_than_there_are_packet_ids_in_one_connection(vm, tmp_path):
-    # Straight into a socket pair's other end: the broker is a loop that acknowledges.
-    def acknowledges(connection):
-        connection.accept()
-        pending = b""
-        while True:
-            data = connection.sock.recv(65536)
-            if not data:
-                return
-            pending += data
-            answer = b""
-            while len(pending) >= 2 and len(pending) >= 2 + pending[1]:
-                packet, pending = pending[: 2 + pending[1]], pending[2 + pending[1] :]
-                answer += b"\x40\x02" + packet[5:7]
-                last.append(packet[5:7])
-            connection.send(answer)
-
-    last: list[bytes] = []
+    # Its broker is a stream that acknowledges: with another process each turn may cost a slice.
     lines = """
+class Acknowledges:
+    answer = None
+    messages = 0
+    ids = bytearray(65536 // 8)  # a bit for each that was seen
+    def write(self, data):
+        if data[0] == 0xc0:
+            self.answer = b"\\xd0\\x00"
+        else:
+            assert bytes(data[:5]) == b"\\x32\\x05\\x00\\x01t", bytes(data)
+            number = data[5] << 8 | data[6]
+            self.messages += 1
+            self.ids[number >> 3] |= 1 << (number & 7)
+            self.answer = b"\\x40\\x02" + bytes(data[5:7])
+        return len(data)
+    def readinto(self, into):
+        answer, self.answer = self.answer, None
+        if answer:
+            into[: len(answer)] = answer
+            return len(answer)
+    def close(self):
+        pass
+heard = client.sock._stream = Acknowledges()
 for n in range(65600):
     client.publish('t', '', qos=1)
     while not client.ready:
         client.step()
-print(client.pid, client.resent)
+different = sum(byte >> bit & 1 for byte in heard.ids for bit in range(8))
+print(client.pid, client.resent, heard.messages, different)
 """
-    with Broker(acknowledges) as broker:
-        began = time.monotonic()
-        assert play(vm, SAFE, lines, broker, tmp_path) == "65 0"
-        assert time.monotonic() - began < 60
-    assert len(last) == 65600
-    assert len(set(last)) == 65535
+    patient = SAFE.replace("ticks_ms() * 10", "ticks_ms()")  # it keeps a processor busy
+    with Broker(good) as broker:
+        assert play(vm, patient, lines, broker, tmp_path) == "65 0 65600 65535"

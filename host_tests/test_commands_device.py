@@ -14,8 +14,10 @@ import paho.mqtt.client as mqtt
 import pytest
 from whole_device import WholeDevice
 
+from cloud.password import mqtt_password
 from device.storage import Record
 from sim.air import BUILDING
+from sim.options import DEFAULT_PIN, DEFAULT_SERIAL
 
 pytestmark = pytest.mark.whole_device
 
@@ -75,6 +77,9 @@ def test_a_balancer_asks_sets_and_restarts_the_device(tmp_path: Path) -> None:
         assert balancer.ask("ping")["result"] == {}
         assert balancer.ask("identify", seconds=1)["result"] == {"seconds": 1}
         assert any("command ping" in line for line in balancer.ask("log")["result"])
+        whole = "".join(r.get("text", "") for r in balancer.pieces(balancer.send("log", all=True)))
+        assert " I device: AG100042317G " in whole.splitlines()[0]
+        assert whole.splitlines()[-1].endswith("I cloud: command log")
         assert "expected a whole number" in balancer.ask("set", interval_s=90)["error"]
 
         told = balancer.ask("set", interval_s=30, step_a=20, phases=1)["result"]
@@ -93,9 +98,14 @@ def test_a_balancer_asks_sets_and_restarts_the_device(tmp_path: Path) -> None:
         goodbye = device.until("status", lambda p: not p["online"], since=since)["payload"]
         assert goodbye["reason"] == "restart"
         assert device.topic("info")[0]["payload"]["phases"] == 3
+        told = json.dumps(device.lines) + "".join(device.said("device"))
+    password = mqtt_password(DEFAULT_PIN, DEFAULT_SERIAL)
+    for secret in (DEFAULT_PIN, BUILDING.password, password):
+        assert secret not in told
     assert not [line for line in device.words if "MemoryError" in line]
 
 
+@pytest.mark.quiet
 def test_the_wave_can_be_seen_from_afar_and_metering_goes_on(tmp_path: Path) -> None:
     with (
         WholeDevice("--load=16,10,6", *installed(tmp_path)) as device,

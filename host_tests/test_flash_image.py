@@ -75,7 +75,7 @@ def test_the_file_system_of_the_image_mounts_on_the_vm_and_the_firmware_in_it_im
     said = run_vm(
         mount
         + "walk('/board')\n"
-        + "sys.path[:] = ['/board', '/board/lib', '.frozen']\n"
+        + "sys.path[:] = ['/board/a', '/board/a/lib', '.frozen']\n"
         + "import metering.meter, device.identity, cloud.protocol, microdot, version\n"
         + "print(version.VERSION, metering.meter.__file__)\n"
         + "with open('/board/settings', 'w') as f: f.write('x' * 9000)\n",
@@ -87,7 +87,7 @@ def test_the_file_system_of_the_image_mounts_on_the_vm_and_the_firmware_in_it_im
     assert dict(line.split(" ")[::-1] for line in files) == {
         path: hashlib.sha256(data).hexdigest() for path, data in firmware.items()
     }
-    assert imported.endswith("/board/metering/meter.mpy")
+    assert imported.endswith("/board/a/metering/meter.mpy")
 
 
 def test_a_partition_in_the_image_decides_where_the_file_system_lies_else_what_is_left() -> None:
@@ -148,7 +148,7 @@ def test_the_package_installs_with_mpremote_and_runs(image: Image, tmp_path: Pat
         capture_output=True,
     )
     package = ROOT / "build" / f"package-{image.vm.architecture}" / "package.json"
-    assert len(json.loads(package.read_text())["urls"]) == len(list(pieces()))
+    assert len(json.loads(package.read_text())["urls"]) == len(list(pieces())) + 2
 
     async def main() -> None:
         async with Bench(image, tmp_path) as on:
@@ -173,5 +173,5 @@ def test_the_manifest_freezes_every_module_of_the_firmware() -> None:
     }
     exec((FIRMWARE / "manifest.py").read_text(), names)
     ours = {str(p.source.relative_to(FIRMWARE)) for p in pieces() if FIRMWARE in p.source.parents}
-    modules = {name for name in ours if name.endswith(".py")} - {"boot.py", "main.py"}
+    modules = {name for name in ours if name.endswith(".py")} - {"boot.py", "run.py", "main.py"}
     assert frozen == modules

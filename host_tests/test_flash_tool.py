@@ -6,12 +6,20 @@ import json
 import os
 import pty
 import signal
+import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from flash_bench import Bench, flash, start_flash
 
+from device.boots import BootRecord
+from device.settings import Settings
 from shipping.board import About, Board, Failed, OnBoard, _unopened
 from shipping.firmware import pieces
 from shipping.flashing import Plan
@@ -31,11 +39,16 @@ def test_a_bare_board_runs_after_one_command_and_a_second_copies_nothing(
             assert not list(on.files.iterdir())
             code, said = await on.flash(*IDENTITY)
             assert code == 0, said
-            assert f"{len(list(pieces()))} files copied and verified" in said
+            assert f"{len(list(pieces())) + 2} files copied and verified" in said
             assert "Amp Guard_42317" in said
             assert "K7M3XQ9A" in said
             await on.device.until("ap")
             before = {path: path.stat().st_mtime_ns for path in on.files.rglob("*.*py")}
+            # Three crashes lead to safe mode, which ends with what is flashed.
+            boots = BootRecord(str(on.files / "boot"), str(on.files / "crash.txt"))
+            for _ in range(3):
+                boots.crashed(MemoryError("once"), 5)
+            assert boots.looping
             code, said = await on.flash()
             assert code == 0, said
             assert "nothing copied" in said
@@ -49,13 +62,14 @@ def test_a_bare_board_runs_after_one_command_and_a_second_copies_nothing(
 def test_what_would_run_in_place_of_the_firmware_goes_and_nothing_else(
     image: Image, tmp_path: Path
 ) -> None:
-    intruders = ["board.py", "cloud/old.mpy", "metering/meter.py", "version/part.py"]
+    intruders = ["slots.py", "a/cloud/old.mpy", "a/metering/meter.py", "a/version/part.py"]
 
     async def main() -> None:
         files = dict.fromkeys(intruders, "") | {
             "settings": SETTINGS,
             "mine.py": "",
             "lib/x.py": "",
+            "a/lib/y.py": "",
         }
         async with Bench(image, tmp_path, firmware=True, files=files) as on:
             code, said = await on.flash("--check", *IDENTITY)
@@ -63,12 +77,13 @@ def test_what_would_run_in_place_of_the_firmware_goes_and_nothing_else(
             assert all(f"remove  {name}" in said for name in intruders)
             code, said = await on.flash(*IDENTITY)
             assert code == 0, said
-            assert not any((on.files / name).exists() for name in [*intruders, "version"])
+            assert not any((on.files / name).exists() for name in [*intruders, "a/version"])
             # The firmware ran: its 15 s were stretched, and are in force again.
             timeouts = [event["timeout"] for event in on.events("wdt")]
             assert timeouts[-2:] == [600_000, 15_000]
             assert (on.files / "mine.py").exists()
             assert (on.files / "lib" / "x.py").exists()
+            assert (on.files / "a" / "lib" / "y.py").exists()
             assert (on.files / "settings").read_text() == SETTINGS
             async with on.over_tcp() as port:
                 code, said = await flash(port, "--check")
@@ -103,13 +118,43 @@ def test_an_identity_is_written_once_and_again_only_when_told(
     asyncio.run(main())
 
 
+def test_the_brokers_certificate_is_brought_along_and_stays(image: Image, tmp_path: Path) -> None:
+    der = certificate()
+    pem = tmp_path / "ca.pem"
+    pem.write_text("# our root\n" + ssl.DER_cert_to_PEM_cert(der))
+
+    async def main() -> None:
+        async with Bench(image, tmp_path, firmware=True) as on:
+            code, said = await on.flash(*IDENTITY, "--ca", str(pem))
+            assert code == 0, said
+            assert (on.files / "ca.der").read_bytes() == der
+            (tmp_path / "other.der").write_bytes(certificate())
+            code, said = await on.flash("--ca", str(tmp_path / "other.der"))
+            assert code == 2
+            assert "another CA certificate already" in said
+            code, said = await on.flash("--erase", "--check")
+            assert "ca.der" not in said, said
+
+    asyncio.run(main())
+
+
+def certificate() -> bytes:
+    """A provider's root, as DER."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "A provider's CA")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now).not_valid_after(now + timedelta(days=9))
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
 def test_a_file_that_arrives_otherwise_than_it_left_is_noticed() -> None:
     class Worn:
         port = "here"
         about = About("ESP32", "1.29.0", "xtensawin", b"123456", 1 << 20)
 
         def files(self) -> dict[str, OnBoard]:
-            return {"board.mpy": OnBoard(3, "0" * 64)}
+            return {"a/board.mpy": OnBoard(3, "0" * 64)}
 
         def nothing(self, *_: object) -> None: ...
 
@@ -117,7 +162,7 @@ def test_a_file_that_arrives_otherwise_than_it_left_is_noticed() -> None:
 
     board = cast("Board", Worn())
     plan = Plan.of(board, {})
-    with pytest.raises(Failed, match=r"board\.mpy .*did not arrive intact"):
+    with pytest.raises(Failed, match=r"a/board\.mpy .*did not arrive intact"):
         plan.carry_out(board, lambda path, size: None)
 
 
@@ -147,7 +192,7 @@ def test_a_tool_that_is_stopped_in_the_midst_leaves_a_board_that_the_next_run_co
 ) -> None:
     async def main() -> None:
         async with Bench(image, tmp_path) as on:
-            for folder, number in (("cloud", signal.SIGINT), ("device", signal.SIGKILL)):
+            for folder, number in (("a/cloud", signal.SIGINT), ("a/device", signal.SIGKILL)):
                 process = await start_flash(on.port, *IDENTITY)
                 while not any((on.files / folder).glob("*.mpy")):
                     assert process.returncode is None
@@ -166,7 +211,7 @@ def test_a_tool_that_is_stopped_in_the_midst_leaves_a_board_that_the_next_run_co
 @pytest.mark.parametrize(
     ("board", "options", "words"),
     [
-        ({"chip": "esp32c3"}, (), "ESP32C3; the firmware runs on ESP32"),
+        ({"chip": "esp32c6"}, (), "ESP32C6; the firmware runs on ESP32, ESP32S3, ESP32C3"),
         ({"image": "1.22.2"}, (), "MicroPython 1.22.2 is too old, expected 1.23 to 1.29"),
         ({"flash_size": 120_000}, (), "no space: the firmware needs"),
         ({}, ("--serial", "box 5"), "serial is 'box 5', expected"),
@@ -216,7 +261,10 @@ def test_a_port_that_gives_no_answer_is_told_from_one_that_is_busy_or_missing(
         (("--image", __file__), "no image of MicroPython for the ESP32"),
         (("--calibration", __file__), "this is not JSON"),
         (("--variant", "office"), "invalid choice: 'office'"),
+        (("--ca", __file__), "expected one certificate, PEM or DER"),
+        (("--ca", "/nowhere.pem"), "--ca /nowhere.pem: No such file"),
         (("--tls",), "--tls: expected --provider"),
+        (("--wifi", "x"), "--wifi: no password"),
         (("--provider", "a:b"), "expected HOST or HOST:PORT"),
     ],
 )
@@ -227,3 +275,38 @@ def test_a_senseless_option_is_refused_in_one_line(
     assert code == 2
     assert words in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [
+        ("x" * 31, "expected 0 to 30 characters"),
+        ("smultron-och-mjölk", "expected printable characters"),
+        ("kort", "at least 8 characters"),
+    ],
+)
+def test_a_password_that_the_page_refuses_is_refused_here_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str, words: str
+) -> None:
+    monkeypatch.setenv("AMPGUARD_WIFI_PASSWORD", password)
+    code, said = asyncio.run(flash(tmp_path / "none", "--wifi", "Hallonstigen 7"))
+    assert code == 2
+    assert words in said
+    assert password not in said
+
+
+def test_the_buildings_wifi_may_be_brought_along(
+    image: Image, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("AMPGUARD_WIFI_PASSWORD", "smultron-och-mjolk")
+
+    async def main() -> None:
+        async with Bench(image, tmp_path, firmware=True) as on:
+            code, said = await on.flash(*IDENTITY, "--wifi", "Hallonstigen 7")
+            assert code == 0, said
+            kept = Settings(str(on.files / "settings"))
+            assert (kept.wifi_ssid, kept.wifi_password) == ("Hallonstigen 7", "smultron-och-mjolk")
+            code, said = await on.flash("--wifi", "Grannens")
+            assert (code, "already" in said) == (2, True)
+
+    asyncio.run(main())

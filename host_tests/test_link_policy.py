@@ -1,6 +1,7 @@
 """LAN before Wi-Fi before the access point, in virtual time, on a radio that behaves as
 ports/esp32/network_wlan.c and network_lan.c do: strict arguments, late events, stale reasons."""
 
+import asyncio
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -226,23 +227,31 @@ class Lan:
     def __init__(self):
         self.on = False
         self.ip = "0.0.0.0"
+        self.state = 4  # network.ETH_DISCONNECTED
+        self.starts = 0
 
     def active(self, on=None):
         if on is not None:
+            self.starts += on and not self.on
             self.on = bool(on)
         return self.on
 
     def isconnected(self):
-        return self.on and self.ip != "0.0.0.0"
+        return self.on and self.state == 5
+
+    def status(self):
+        return self.state
 
     def ifconfig(self):
         return (self.ip,)
 
     def plug(self, ip="192.168.1.58"):
         self.ip = ip
+        self.state = 5
 
     def pull(self):
         self.ip = "0.0.0.0"
+        self.state = 4
 
 
 class Settings:
@@ -283,7 +292,9 @@ class Site:
             assert self.lan is None or not self.lan.on
             self.names.append(name)
 
-        network = SimpleNamespace(WLAN=Wlan(**vars(wlan)), hostname=hostname)
+        network = SimpleNamespace(
+            WLAN=Wlan(**vars(wlan)), hostname=hostname, ETH_CONNECTED=3, ETH_GOT_IP=5
+        )
         identity = SimpleNamespace(pin="K7M3XQ9A", digits="42317", ssid="Amp Guard_42317")
         log = SimpleNamespace(
             **{
@@ -357,6 +368,58 @@ def test_an_access_point_whose_security_the_driver_dropped_stays_off():
     assert not site.point.active
     assert site.ap.seen_on_air == []
     assert any("access point" in line for line in site.lines)
+
+
+def test_an_access_point_that_finds_no_memory_is_not_left_half_open_and_opens_later():
+    site = Site()
+    address = site.ap.ipconfig
+
+    def starves(*args, **new):
+        if new:
+            raise MemoryError
+        return address(*args, **new)
+
+    site.ap.ipconfig = starves
+    site.watch(4)
+    assert (site.ap.on, site.point.active) == (False, False)
+    scans = site.radio.scans
+    assert "access point: " in site.lines
+    site.ap.ipconfig = address
+    site.watch(5)
+    assert (site.point.active, site.radio.scans) == (False, scans)  # a scan stops the meter
+    site.watch(8)
+    assert site.point.active
+
+
+def test_a_step_that_finds_no_memory_is_no_sign_of_life_and_the_next_one_looks_anew(monkeypatch):
+    monkeypatch.setattr("connectivity.link._STEP_MS", 0)
+    site = Site(saved=HOME)
+    update = site.settings.update
+    hungry = 5
+    alive = []
+
+    def starves(**changes):
+        nonlocal hungry
+        if hungry:
+            hungry -= 1
+            raise MemoryError
+        update(**changes)
+
+    site.settings.update = starves
+
+    def breathe():
+        site.radio.run()
+        site.time.sleep_ms(250)
+        alive.append(hungry)
+        if len(alive) > 60:
+            raise KeyboardInterrupt  # the end of the story
+
+    site.link.start = lambda: None  # it has
+    site.link.try_wifi(*OTHER)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(site.link.run(breathe))
+    assert site.settings.wifi_ssid == OTHER[0]
+    assert not {1, 2, 3, 4} & set(alive)
 
 
 def test_a_wrong_password_is_named_and_the_access_point_stays():
@@ -482,13 +545,34 @@ def test_a_router_that_was_off_for_an_hour_is_rejoined_within_eight_seconds_of_i
     assert site.settings.writes == 0
 
 
-def test_a_phone_on_the_access_point_is_left_in_peace_while_the_network_is_gone():
+def test_whoever_looks_at_the_page_is_left_in_peace_while_the_network_is_gone():
     site = Site(saved=("Borta", "blabarssoppa"))
     site.watch(601)
     site.ap.phones = 1
     before = len(site.radio.joins)
-    site.watch(120)
+    for _ in range(24):
+        site.link.asked = True
+        site.watch(5)
     assert 3 <= len(site.radio.joins) - before <= 8
+
+
+def test_a_phone_that_was_left_on_the_access_point_does_not_delay_the_networks_return():
+    site = Site(saved=HOME)
+    del site.radio.networks[HOME[0]]
+    site.watch(601)
+    site.ap.phones = 1
+    site.link.asked = True  # and abandoned
+    site.watch(60)
+    for moment in range(0, 80, 7):  # whatever the device is doing just then
+        site.watch(20 + moment / 10)
+        assert site.link.interface is None
+        site.radio.networks[HOME[0]] = HOME[1]
+        (back, interface), *more = site.watch(12)
+        assert interface == "wifi"
+        assert back < 9.5
+        assert not more
+        del site.radio.networks[HOME[0]]
+        site.sta._lose(200)
 
 
 def test_the_access_point_opens_after_ten_minutes_without_a_network_and_closes_when_back():
@@ -629,17 +713,33 @@ def test_a_lease_that_ended_without_a_word_leads_to_a_new_join():
     assert len(site.radio.joins) == 2
 
 
+@pytest.mark.parametrize("state", [3, 5], ids=["never had one", "lost it"])
+def test_a_cable_without_an_address_is_asked_for_one_anew_every_fifteen_seconds(state):
+    site = Site(lan=True)
+    site.lan.pull()
+    site.watch(60)
+    assert site.lan.starts == 1, "a cable that is not in"
+    site.lan.plug("0.0.0.0")
+    site.lan.state = state
+    site.watch(40)
+    assert site.lan.starts == 3
+    site.lan.plug()
+    site.watch(60)
+    assert site.link.interface == "lan"
+    assert site.lan.starts == 3
+
+
 def test_a_scan_that_is_asked_for_waits_for_the_trial():
     site = Site()
     site.watch(1)
     site.link.try_wifi(*HOME)
     site.link.request_scan()
-    assert site.link.scan_waits
+    assert site.link._asked_for_scan
     site.watch(0.5)
     assert site.radio.scans == 1
     site.watch(6)
     assert site.radio.scans == 2
-    assert not site.link.scan_waits
+    assert not site.link._asked_for_scan
     assert site.link.scan_pause_ms == 2200
 
 

@@ -14,7 +14,7 @@ from metering.energy import Energy
 from sim.cpython.virtual_time import VirtualTime
 from sim.plant import Plant
 
-FOLDER = Path(__file__).parent / "metering_vm"
+RAM_DISK = (Path(__file__).resolve().parent / "metering_vm" / "ram_disk.py",)
 MINUTE_US = 60_000_000
 
 
@@ -129,10 +129,8 @@ def test_the_meters_energy_is_the_plants(tmp_path: Path) -> None:
     assert mwh[6] * 3.6 == pytest.approx(joules - 4 * (2300 - 690), rel=0.01)
 
 
-VM = f"""
-import sys
-sys.path.insert(0, {str(FOLDER)!r})
-from ram_disk import *
+VM = """
+from ram_disk import Flash, Minutes, PowerCut
 from metering.energy import Energy
 import os, vfs, json
 """
@@ -169,7 +167,7 @@ for cut in list(range(30)) * 6:
     flash = flash.survivor()
 print(json.dumps([cuts, worst, told]))
 """
-    cuts, worst, told = json.loads(run_vm(VM + code, heap="4m").splitlines()[-1])
+    cuts, worst, told = json.loads(run_vm(VM + code, beside=RAM_DISK, heap="4m").splitlines()[-1])
     assert cuts > 60
     assert worst <= 100
     assert told > 20_000
@@ -189,6 +187,6 @@ for n in range(15_000):
     energy.minute(1000)
 print(json.dumps([sum(flash.erases) - before, max(flash.erases)]))
 """
-    erases, worst = json.loads(run_vm(VM + code, heap="4m").splitlines()[-1])
+    erases, worst = json.loads(run_vm(VM + code, beside=RAM_DISK, heap="4m").splitlines()[-1])
     assert erases / 15_000 < 0.034
     assert worst <= 102  # then LittleFS takes another block

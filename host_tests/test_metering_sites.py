@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from metering_bench import MeterBench
 
+from cloud import protocol
 from sim.plant import Plant
 
 
@@ -19,6 +23,22 @@ def test_with_only_l1_wired_the_others_are_estimated_and_flagged() -> None:
     assert "estimated_l2" in told.flags
     assert "estimated_l3" in told.flags
     assert "estimated_l1" not in told.flags
+
+
+def test_a_site_that_a_person_marks_as_n_and_l1_is_measured_as_such_at_once() -> None:
+    plant = Plant(u=[230, 0, 230], i=[16, 10, 6])
+    bench = MeterBench(plant)
+    bench.after(1.1)
+    plant.set(u=[230, 0, 0])
+    told = bench.after(2)
+    assert "voltage_lost_l3" in told.flags
+    bench.meter.wire({"voltages": 1})
+    told = bench.after(2)
+    assert {"estimated_l2", "estimated_l3"} <= set(told.flags)
+    assert "voltage_lost_l3" not in told.flags
+    assert told.p_mw[2] == pytest.approx(1_380_000, rel=0.015)
+    plant.set(u=[230, 0, 230])
+    assert "estimated_l3" not in bench.after(2).flags
 
 
 def test_a_distorted_l1_is_turned_with_its_harmonics() -> None:
@@ -125,3 +145,36 @@ def test_before_the_clock_is_set_there_is_no_timestamp() -> None:
     told = MeterBench(Plant(), unix_ms=lambda: None).after(2)
     assert told.ts_ms is None
     assert told.flags == ["clock_unset"]
+
+
+def total(told: Any) -> float | None:
+    return json.loads(protocol.measurement_payload(told))["p_total"]
+
+
+def test_the_power_of_the_site_is_the_sum_of_its_phases_while_all_are_known() -> None:
+    plant = Plant(i=[16, -10, 6], phi=[20, 0, -30])
+    bench = MeterBench(plant)
+    assert total(bench.after(2)) == pytest.approx(sum(plant.truth()["p"]), rel=0.01)
+    plant.set(u=[230, 0, 230])  # a load nobody can weigh any more
+    assert total(bench.after(2.5)) is None
+    plant.set(u=[0, 0, 0])
+    assert total(bench.after(2.5)) is None
+    single = Plant(phases=1, i=[16, 0, 0])
+    assert total(MeterBench(single).after(2)) == pytest.approx(single.truth()["p"][0], rel=0.01)
+
+
+def test_a_converter_at_a_rail_is_a_fault_of_its_phase_and_is_forgiven_when_it_returns() -> None:
+    bench = MeterBench(Plant())
+    readers = list(bench.meter._readers)
+    for channel, rail in ((1, 65535), (5, 0)):  # a clamp's and a voltage's
+        broken = list(readers)
+        broken[channel] = lambda rail=rail: (readers[0](), rail)[1]
+        bench.meter._readers = tuple(broken)
+        told = bench.messages(2.1)[-1][1]
+        assert f"adc_fault_l{channel % 3 + 1}" in told.flags
+        assert f"clipped_l{channel % 3 + 1}" not in told.flags  # nothing of it can be believed
+        assert told.p_mw[0] == pytest.approx(3_680_000, rel=0.01)  # the others go on
+    bench.meter._readers = tuple(readers)
+    told = bench.messages(2.1)[-1][1]
+    assert told.flags == []
+    assert told.p_mw == pytest.approx([3_680_000, 2_300_000, 1_380_000], rel=0.01)

@@ -25,6 +25,21 @@ def test_coverage_is_the_share_of_time_that_was_measured() -> None:
     assert "low_coverage" in told.flags
 
 
+def test_the_meter_says_how_far_it_is_behind_what_may_be_lost() -> None:
+    bench = MeterBench(Plant(), pause_us=(300, 300))
+    bench.messages(2)
+    assert bench.meter.behind_us < 1000
+    bench.pause_us = (1600, 1600)  # 7.4 %, of which a 28th part is 3.6
+    bench.messages(2)
+    assert bench.meter.behind_us == pytest.approx(76_000, abs=12_000)
+    bench.pause_us = (300, 300)
+    bench.messages(2)
+    assert bench.meter.behind_us == pytest.approx(34_000, abs=12_000)
+    bench.time.sleep_ms(3500)
+    bench.messages(0.1)
+    assert bench.meter.behind_us == pytest.approx(150_000, abs=3000)  # of a stall, no more
+
+
 def test_after_a_stall_there_is_one_message_on_the_old_grid() -> None:
     bench = MeterBench(Plant())
     start = bench.messages(2.05)[-1][1].seq

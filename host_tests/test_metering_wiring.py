@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from array import array
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import wiring_sites
 from metering_bench import MeterBench
 from wiring_sites import DOUBLE, RIGHT, SINGLE, Bench, Site, reverse, without
 
 from device.settings import Settings
+from device.unloading import unload
 from metering import kernels as k
 from metering.calibration import load
+from metering.measurement import Measurement
 from metering.wiring import Wiring
 from sim.cpython.viper32 import compile_viper
 from sim.plant import Plant
+from tools.benches.wiring import SITES, tallied
+
+ROOMS = [f"metering.wiring_{room}" for room in ("angles", "weights", "words")]
 
 
 def room() -> int:
@@ -63,29 +70,33 @@ def test_every_single_and_double_fault_is_named_on_random_sites() -> None:
     assert named / total >= 0.99
 
 
-def test_claims_at_bad_power_factors_are_as_often_wrong_as_their_confidence_admits() -> None:
-    rng = random.Random(3)
-    doubt = wrong = 0.0
-    for _ in range(150):
-        site = Site([rng.uniform(2.2, 40) for _ in range(3)], [rng.uniform(0, 55) for _ in "123"])
-        for grips, sequence in [(RIGHT, "123")] * 3 + rng.sample(SINGLE + DOUBLE, 1):
-            bench = Bench(rng)
-            bench.show(site, grips, sequence)
-            if bench.wiring.state["confidence"] is not None:
-                doubt += 1 - bench.wiring.state["confidence"]
-                pairs = zip(bench.clamps, grips, strict=True)
-                wrong += any(claim not in (None, grip) for claim, grip in pairs)
-    assert wrong <= doubt
+@pytest.mark.parametrize("kind", list(SITES))
+@pytest.mark.parametrize("faulty", [1.0, 0.25])
+def test_wrong_claims_are_as_rare_as_their_confidence_says_whatever_the_loads(
+    kind: str, faulty: float
+) -> None:
+    """Inductive, capacitive, all phases alike; with a fault on every site or on every fourth."""
+    tally = tallied(SITES[kind], faulty, 100, 3)
+    assert tally.wrong <= tally.admitted
+    sure = [tally.by[stated] for stated in (0.99, 0.98, 0.95)]
+    assert sum(wrong for _, wrong in sure) <= 1 + 0.05 * sum(sites for sites, _ in sure)
+    if kind == "PF >= 0.9":
+        assert tally.wrong == 0
+        assert tally.named >= 0.99 * tally.sites
 
 
-def test_loads_switched_on_settle_what_their_power_factor_leaves_open() -> None:
+@pytest.mark.parametrize(("low", "high"), [(35, 55), (-55, -35), (-60, 60)])
+def test_loads_switched_on_settle_what_their_power_factor_leaves_open(
+    low: float, high: float
+) -> None:
     rng = random.Random(5)
-    named = 0
+    before = named = 0
     for _ in range(40):
         grips, sequence = rng.choice(SINGLE + DOUBLE)
-        now = Site([rng.uniform(4, 20)] * 3, [rng.uniform(35, 55) for _ in range(3)])
+        now = Site([rng.uniform(4, 20)] * 3, [rng.uniform(low, high) for _ in range(3)])
         bench = Bench(rng)
         bench.show(now, grips, sequence)
+        before += bench.clamps == list(grips)
         for phase in (0, 1, 2):
             loads = [
                 a * complex(math.cos(math.radians(lag)), math.sin(math.radians(lag)))
@@ -96,7 +107,20 @@ def test_loads_switched_on_settle_what_their_power_factor_leaves_open() -> None:
             now = Site([abs(load) for load in loads], lags)
             bench.show(now, grips, sequence)
         named += bench.clamps == list(grips)
+    assert before < 25
     assert named >= 39
+
+
+def test_a_load_switched_again_and_again_is_one_witness() -> None:
+    """A capacitor bank of 50 degrees would else prove, switch by switch, what is not so."""
+    rng = random.Random(6)
+    bench = Bench(rng)
+    for n in range(12):
+        bench.show(Site([20 if n % 2 else 9, 12, 7], [-50, -50, -50]), RIGHT, times=2)
+    wrong = [c for c, grip in zip(bench.clamps, RIGHT, strict=True) if c not in (None, grip)]
+    assert not wrong
+    assert min(bench.wiring.steps[:3]) >= 1
+    assert bench.wiring.steps[0] > 4
 
 
 @pytest.mark.parametrize(
@@ -122,7 +146,7 @@ def test_the_whole_meter_names_what_the_plants_clamps_grip(
     assert found.findings == words
     assert found.told == words
     assert found.sequence == "123"
-    assert 0.8 <= found.confidence <= 0.99
+    assert 0.6 <= found.confidence <= 0.99
 
 
 def test_a_public_site_and_60_hz_and_another_rotation() -> None:
@@ -134,11 +158,22 @@ def test_a_public_site_and_60_hz_and_another_rotation() -> None:
 
 
 def test_a_clamp_that_sees_nothing_while_others_carry_load_is_told() -> None:
-    found = wired(Plant(i=[16, 10, 6], ct=["L1", None, "L3"]), seconds=8.1)
+    found = wired(Plant(i=[16, 10, 6], ct=["L1", None, "L3"]), seconds=6.1)
     assert found.clamps == ["L1", None, "L3"]
     assert found.findings == [
         "Clamp 2 sees no current: close it around L2, plug it in, or switch a load on."
     ]
+
+
+def test_a_clamp_that_is_not_plugged_in_is_told_from_one_without_current() -> None:
+    found = wired(Plant(i=[16, 10, 6], ct=["L1", None, "unplugged"]), seconds=6.1)
+    assert found.clamps == ["L1", None, None]
+    assert found.findings == [
+        "Clamp 2 sees no current: close it around L2, plug it in, or switch a load on.",
+        "Clamp 3 is not plugged in, or its cable is broken: push its plug in.",
+    ]
+    found = wired(Plant(i=[0, 0, 0], ct=["unplugged", "L2", "L3"]), seconds=6.1)
+    assert found.keys == ["unplugged"]  # of the others nothing is known: nothing is switched on
 
 
 def test_nothing_is_said_of_readings_below_two_amperes() -> None:
@@ -171,6 +206,58 @@ def test_on_a_site_with_one_voltage_only_what_it_can_tell_is_told() -> None:
     assert found.sequence is None
     assert found.clamps[1:] == [None, None]
     assert found.clamps[0] in (None, "-L1")
+
+
+def test_with_one_voltage_export_is_not_told_from_a_reversed_clamp() -> None:
+    found = wired(Plant(u=[230, 0, 0], i=[16, 10, 6], phi=[5, 10, -10]))
+    assert (found.clamps, found.keys) == (["L1", "L2", "L3"], [])
+    assert found.sequence is None
+    found = wired(Plant(u=[230, 0, 0], i=[16, 10, 6], ct=["L1", "-L2", "L3"]))
+    assert found.clamps == ["L1", None, "L3"]
+    assert found.findings == [
+        "Power seems to flow out on L2. Only one voltage is wired: export can't be told from a "
+        "clamp that is the wrong way round."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("u", "sequence", "claims"),
+    [
+        ([230, 230, 0], "123", ["L1", "L3", None]),  # a turned voltage knows no export
+        ([0, 230, 230], "132", ["L1", "L3", "-L2"]),
+    ],
+)
+def test_two_voltages_tell_the_third(u: list[float], sequence: str, claims: list) -> None:
+    plant = Plant(u=u, i=[16, 10, 6], ct=["L1", "L3", "-L2"], sequence=sequence)
+    found = wired(plant, seconds=4.1)
+    assert found.sequence == sequence
+    assert found.clamps == claims
+
+
+def test_power_that_turns_while_nobody_touches_the_clamp_is_export() -> None:
+    """The sun comes out: a clamp cannot turn by itself."""
+    rng = random.Random(4)
+    bench = Bench(rng)
+    bench.show(Site([9, 10, 6], [10, 5, 20]), RIGHT, times=4)
+    assert bench.clamps == list(RIGHT)
+    bench.show(Site([-12, 10, 6], [0, 5, 20]), RIGHT, times=6)
+    assert bench.clamps == [None, "L2", "L3"]
+    assert bench.keys == ["both_ways"]
+    bench.show(Site([9, 10, 6], [10, 5, 20]), RIGHT, times=4)
+    assert bench.clamps == list(RIGHT)
+    bench.show(Site([-9, 10, 6], [10, 5, 20]), RIGHT, times=4)  # as much, by chance
+    assert bench.clamps == [None, "L2", "L3"]
+
+
+def test_a_clamp_is_called_reversed_with_the_doubt_that_its_phase_exports() -> None:
+    rng = random.Random(4)
+    bench = Bench(rng)
+    bench.show(Site([9, -10, 6], [10, 5, 20]), RIGHT, times=4)
+    assert bench.keys == ["reversed"]
+    assert bench.wiring.state["confidence"] <= 0.9
+    for amperes in (-4, -11, -6):  # loads and sun go on and off: both ways round it looks alike
+        bench.show(Site([9, amperes, 6], [10, 5, 20]), RIGHT, times=2)
+    assert bench.wiring.state["confidence"] <= 0.9
 
 
 def test_a_single_phase_site_knows_a_reversed_clamp_from_export_no_better_than_it_can() -> None:
@@ -217,6 +304,50 @@ def test_a_clamp_put_right_is_no_longer_complained_about() -> None:
     assert len(bench.told) == 2  # the reversed clamp, the silent one
 
 
+def test_clamps_that_are_moved_while_the_loads_stay_are_named_anew() -> None:
+    """No load turns a current round as it is, or shows one clamp what another one saw."""
+    rng = random.Random(2)
+    faults = [grips for grips, sequence in SINGLE + DOUBLE if sequence == "123"]
+    named = wrong = total = 0
+    for _ in range(20):
+        bench, site = Bench(rng), Site.draw(rng)
+        bench.show(site, RIGHT)
+        for grips in (*rng.sample(faults, 7), RIGHT):
+            bench.show(site, grips, times=4)
+            named += bench.clamps == list(grips)
+            wrong += any(c not in (None, g) for c, g in zip(bench.clamps, grips, strict=True))
+            total += 1
+    assert named / total >= 0.95
+    assert wrong / total <= 0.03
+
+
+def test_a_clamp_that_is_moved_or_turned_is_told_within_five_seconds() -> None:
+    """Once all seems well it is looked at rarely, but for a power factor that jumps."""
+    rng = random.Random(3)
+    bench, site = Bench(rng), Site([16, 10, 6], [20, -15, 5])
+    shown = RIGHT
+    for grips in (RIGHT, ("L1", "L2", "-L3"), ("L1", "-L3", "L2"), ("L2", "L3", "L1")):
+        for second in range(6):
+            m = bench._message(site, grips, "123")
+            half = [g if second else before for g, before in zip(grips, shown, strict=True)]
+            for clamp, grip in enumerate(half):
+                lag = site.phi[int(grip[-1]) - 1] + 120 * (int(grip[-1]) - 1 - clamp)
+                m.pf_milli[clamp] = round(math.cos(math.radians(lag)) * 1000)
+                m.pf_milli[clamp] *= -1 if grip[0] == "-" else 1
+            bench.wiring.look(m)
+        assert bench.clamps == list(grips)
+        shown = grips
+
+
+def test_a_clamp_that_falls_off_is_told_within_six_seconds() -> None:
+    bench, site = Bench(random.Random(3)), Site([16, 10, 6], [20, -15, 5])
+    for grips in (RIGHT, without(RIGHT, 1), RIGHT):
+        for _ in range(6):
+            bench.wiring.look(bench._message(site, grips, "123"))
+        assert bench.clamps == list(grips)
+        assert bench.keys == (["silent"] if None in grips else [])
+
+
 def test_without_room_on_the_heap_nothing_is_judged() -> None:
     plant = Plant(i=[16, 10, 6])
     wiring = Wiring(load("home", plant.calibration()), 3, lambda: 8000)
@@ -233,15 +364,14 @@ def test_the_angles_judged_by_are_right_within_half_a_degree(u: list[float]) -> 
     wiring = Wiring(load("home", plant.calibration()), 3, room)
     bench = MeterBench(plant, wiring=wiring)
     wiring.look(bench.after(1.05))
-    ref = 0 if u[0] else 1
     for clamp in range(3):
-        wanted = [20, -20, 5][clamp] + 120 * (clamp - ref)
+        wanted = [20, -20, 5][clamp] + 120 * clamp
         assert (wiring.seen[clamp][0] - wanted + 180) % 360 - 180 == pytest.approx(0, abs=0.5)
 
 
 def test_a_reading_that_fits_two_answers_is_no_claim() -> None:
     bench = Bench(random.Random(2))
-    bench.show(Site([16, 10, 6], [62, 0, 0], 0.1), ("L1", None, None))
+    bench.show(Site([16, 10, 6], [75, 0, 0], 0.1), ("L1", None, None))
     assert bench.clamps == [None, None, None]
     assert bench.wiring.state["confidence"] is None
 
@@ -264,7 +394,6 @@ def test_only_a_wiring_that_can_be_is_a_setting(tmp_path: Path) -> None:
         {"clamps": "L1L2L3"},
         {"clamps": ["L1", "L2", "L3"], "export": 1},
         {"clamps": ["L1", "L2", "L3"], "more": 1},
-        {"export": True},
         ["L1", "L2", "L3"],
         5,
     ):
@@ -288,3 +417,52 @@ def test_crossing_channels_stays_in_words_for_as_many_cycles_as_are_added() -> N
             assert sums[9] * 65536 + sums[8] == 63 * exact
             assert sums[11] * 65536 + sums[10] == 63 * turned
             assert sums[k.CROSS_CYCLES + 2] == 63
+
+
+def test_a_message_without_a_single_cycle_is_taken_in() -> None:
+    plant = Plant()
+    wiring = Wiring(load(plant.variant, plant.calibration()), plant.phases, room)
+    assert wiring.look(Measurement(1, None)) == ()
+
+
+def test_a_judgement_without_memory_is_put_off_and_leaves_nothing_loaded(monkeypatch) -> None:
+    from metering import wiring_judge
+
+    asked = []
+
+    def judge(*_: object) -> tuple[()]:
+        asked.append(sys.modules["metering.wiring_judge"])
+        raise MemoryError
+
+    monkeypatch.setattr(wiring_judge, "judge", judge)
+    monkeypatch.setitem(sys.modules, "metering.wiring_judge", wiring_judge)
+    found = wired(Plant("home", 3, 1))
+    assert asked == [wiring_judge]
+    assert found.clamps is None
+    assert "metering.wiring_judge" not in sys.modules
+
+
+def test_what_judges_is_loaded_one_room_at_a_time(monkeypatch) -> None:
+    """Together they would be the largest piece of a board's heap."""
+    loaded = []
+
+    def let_go(name: str) -> None:
+        loaded.append(rooms())
+        unload(name)
+
+    monkeypatch.setattr(wiring_sites.wiring_judge, "unload", let_go)
+    bench = Bench(random.Random(1))
+    for room in rooms():
+        unload(room)
+    bench.show(Site([16, 10, 6], [10, 20, 0]), RIGHT, times=2)
+    assert {name for names in loaded for name in names} == {
+        "metering.wiring_angles",
+        "metering.wiring_weights",
+        "metering.wiring_words",
+    }
+    assert [len(names) for names in loaded] == [1] * 5
+    assert not rooms()
+
+
+def rooms() -> list[str]:
+    return [name for name in sys.modules if name in ROOMS]

@@ -16,20 +16,15 @@ import dns.message
 import dns.query
 import pytest
 
+from device.storage import Record
 from sim.air import Air
 from sim.device import SimulatedDevice
+from sim.options import parse
 from sim.plant import Plant
+from tools.simulate import factory_file
 
 pytestmark = pytest.mark.whole_device
 
-FACTORY = {
-    "v": 1,
-    "serial": "AG100042317G",
-    "pin": "K7M3XQ9A",
-    "variant": "home",
-    "phases": 3,
-    "provider": {"host": "broker.lan", "port": 1883, "tls": False},
-}
 HOME = ("Hallonstigen 7", "smultron-och-mjolk")
 
 
@@ -88,7 +83,9 @@ def board(request: pytest.FixtureRequest) -> str:
 @contextlib.asynccontextmanager
 async def powered(flash: Path, board: str) -> AsyncIterator[Site]:
     air = Air()
-    device = SimulatedDevice(flash, air, Plant(), factory=FACTORY, board={"image": board})
+    device = SimulatedDevice(
+        flash, air, Plant(), factory=factory_file(parse([])), board={"image": board}
+    )
     await device.start()
     try:
         yield Site(device, air)
@@ -96,6 +93,7 @@ async def powered(flash: Path, board: str) -> AsyncIterator[Site]:
         await device.stop()
 
 
+@pytest.mark.quiet
 def test_two_minutes_on_a_ladder(tmp_path: Path, board: str) -> None:
     async def story() -> None:
         async with powered(tmp_path / "flash", board) as site:
@@ -134,6 +132,10 @@ def test_two_minutes_on_a_ladder(tmp_path: Path, board: str) -> None:
             }
             assert points[-1]["ip"] == "192.168.251.1"
             assert points[-1]["max_clients"] == 4
+            # On the building's network it listens on nothing.
+            assert {e["ip"] for e in site.device.events if e["ev"] == "listen"} == {
+                "192.168.251.1"
+            }
             console = "\n".join(site.device.console)
             assert not [secret for secret in (HOME[1], "fel-losenord", "K7M3XQ9A")
                         if secret in console]  # fmt: skip
@@ -170,5 +172,20 @@ def test_cable_and_router_come_and_go_without_a_reboot(tmp_path: Path) -> None:
             site.air.set(wifi="up")
             assert await site.until(lambda now: now["state"] == "online", 15) < 10
             assert not [e for e in site.device.events if e["ev"] in ("reset", "died", "crash")]
+
+    asyncio.run(story())
+
+
+def test_a_device_that_knows_its_network_opens_nothing_and_listens_on_nothing(tmp_path: Path):
+    async def story() -> None:
+        (tmp_path / "flash").mkdir()
+        saved = {"wifi_ssid": HOME[0], "wifi_password": HOME[1]}
+        Record(str(tmp_path / "flash" / "settings")).save(saved)
+        async with powered(tmp_path / "flash", "1.29.0") as site:
+            await site.device.until(lambda e: e["ev"] == "sta" and e.get("ip"))
+            await asyncio.sleep(1.5)
+            assert not [e for e in site.device.events if e["ev"] in ("listen", "ap")]
+            with pytest.raises(ConnectionRefusedError):
+                await site.get("/")
 
     asyncio.run(story())

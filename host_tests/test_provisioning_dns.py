@@ -121,12 +121,31 @@ def server() -> Iterator[int]:
     sock.setblocking(False)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_until_complete, args=(loop.create_task(
-        until_told(serve(sock, "192.168.251.1"))),))  # fmt: skip
+        until_told(serve(Starving(sock), "192.168.251.1"))),))  # fmt: skip
     thread.start()
     yield sock.getsockname()[1]
     loop.call_soon_threadsafe(_tasks_of(loop))
     thread.join()
     sock.close()
+
+
+class Starving:
+    """A socket whose packet finds no memory at first."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.hungry = sock, 3
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def recvfrom(self, size: int) -> tuple[bytes, object]:
+        if self.hungry:
+            self.hungry -= 1
+            raise MemoryError
+        return self.sock.recvfrom(size)
+
+    def sendto(self, data: bytes, peer: object) -> None:
+        self.sock.sendto(data, peer)
 
 
 async def until_told(task) -> None:

@@ -20,11 +20,12 @@ from provisioning import portal
 print(json.dumps([used(), 8 if sys.maxsize >> 32 else 4]))
 for _ in range(3):
     from provisioning import dns, routes, web
+    import microdot
     up = used()
-    del dns, routes, web
-    portal._unload()
+    del dns, routes, web, microdot
+    portal.unload(*portal._TO_LISTEN + portal._TO_ANSWER)
     print(json.dumps([used(), up]))
-left = [name for name in sys.modules if name in portal._LOADED]
+left = [name for name in sys.modules if name in portal._TO_LISTEN + portal._TO_ANSWER]
 assert not left, left
 """
 

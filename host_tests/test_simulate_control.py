@@ -92,6 +92,7 @@ def test_a_person_finds_the_buildings_network_and_its_password() -> None:
         net = ask("GET", "/net")[1]
         assert net == {
             **{"wifi": "up", "lan": "down", "internet": "up", "dns": "up"},
+            **{"dhcp": "up", "ntp": "up", "button": "up"},
             **{"ssid": "Hallonstigen 7", "password": "smultron-och-mjolk"},
         }
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from whole_device import ROOT, WholeDevice, free_port
+from whole_device import ROOT, WholeDevice
+
+from sim.ports import free_port
 
 pytestmark = pytest.mark.whole_device
 

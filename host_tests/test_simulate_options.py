@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import unavailable
 
 from sim.options import OptionError, parse
 
@@ -170,7 +171,7 @@ def test_without_the_hosts_packages_it_says_how_to_get_them(tmp_path: Path) -> N
 def test_any_python_starts_it_in_the_projects_own() -> None:
     other = Path(sys.base_prefix) / "bin" / "python3"
     if not other.exists() or not (ROOT / ".venv").exists():
-        pytest.skip("needs a Python outside .venv")
+        unavailable("needs a Python outside .venv")
     code, out, _ = run("--help", python=str(other))
     assert code == 0
     assert "--replay FILE.cfg" in out

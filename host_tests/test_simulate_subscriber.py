@@ -2,37 +2,25 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 
 import paho.mqtt.client as mqtt
-import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from programs import program
 
 from sim.broker import EmbeddedBroker
 from sim.message import Message
+from sim.ports import free_port
 from sim.subscriber import Subscriber
 
 ROOT = "ampguard/AG1"
-MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
-needs_mosquitto = pytest.mark.skipif(
-    MOSQUITTO is None and "AMPGUARD_REQUIRE_ALL" not in os.environ, reason="needs mosquitto"
-)
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @contextlib.asynccontextmanager
 async def mosquitto(port: int) -> AsyncIterator[None]:
-    assert MOSQUITTO is not None
     process = await asyncio.create_subprocess_exec(
-        *(MOSQUITTO, "-p", str(port)),
+        *(program("mosquitto"), "-p", str(port)),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -81,7 +69,6 @@ def run(story: Callable[[], object]) -> None:
     asyncio.run(asyncio.wait_for(story(), 60))  # type: ignore[arg-type]
 
 
-@needs_mosquitto
 def test_a_foreign_brokers_messages_come_with_their_publishers_qos_and_retain_flag() -> None:
     async def story() -> None:
         port = free_port()
@@ -101,7 +88,6 @@ def test_a_foreign_brokers_messages_come_with_their_publishers_qos_and_retain_fl
     run(story)
 
 
-@needs_mosquitto
 def test_a_broker_that_is_killed_and_comes_back_is_watched_again_and_both_are_said() -> None:
     async def story() -> None:
         port = free_port()
@@ -118,7 +104,6 @@ def test_a_broker_that_is_killed_and_comes_back_is_watched_again_and_both_are_sa
     run(story)
 
 
-@needs_mosquitto
 def test_what_a_device_says_again_to_a_broker_that_came_back_is_no_old_news() -> None:
     async def story() -> None:
         port = free_port()
@@ -138,7 +123,6 @@ def test_what_a_device_says_again_to_a_broker_that_came_back_is_no_old_news() ->
     run(story)
 
 
-@needs_mosquitto
 def test_a_broker_that_is_not_there_at_first_is_waited_for() -> None:
     async def story() -> None:
         port = free_port()

@@ -64,7 +64,7 @@ def test_the_screen_shows_every_phase_in_80_columns_and_24_rows() -> None:
     for n in range(30):
         screen.say("device", f"line {n} " + "x" * 100)
         screen.message(message("event", {"what": "y" * 100, "n": n}))
-    story.message(message("measurement", MEASUREMENT))
+    story.message(message("measurement", MEASUREMENT | {"q": [12, -0.3, None]}))
     console.print(screen.render(time.time()))
     lines = out.getvalue().splitlines()
     assert len(lines) <= 24
@@ -76,6 +76,7 @@ def test_the_screen_shows_every_phase_in_80_columns_and_24_rows() -> None:
         *("coverage 1.000", "l2_export", "58 of 100 kB", "line 29"),
     ):
         assert shown in text, shown
+    assert "-0 " not in text
 
 
 def test_the_devices_console_is_shown_at_a_modest_rate_and_the_rest_is_counted() -> None:

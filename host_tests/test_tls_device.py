@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import test_cloud_mosquitto as broker_room
-from test_cloud_mosquitto import Authority, Balancer, Mosquitto, pytestmark  # noqa: F401
+from test_cloud_mosquitto import Authority, Balancer, Mosquitto
 from test_commands_device import installed
 from whole_device import WholeDevice
 
-from sim.options import DEFAULT_PIN, DEFAULT_SERIAL
-from sim.plant import Plant
+from sim.options import parse
+from tools.simulate import factory_file, plant_for
 
 
 def test_a_device_with_the_providers_certificate_speaks_tls_from_the_first_start(
@@ -21,15 +21,8 @@ def test_a_device_with_the_providers_certificate_speaks_tls_from_the_first_start
     flash.mkdir()
     authority.issue(folder, "broker.lan")
     authority.der(flash / "ca.der")
-    factory = {
-        "v": 1,
-        "serial": DEFAULT_SERIAL,
-        "pin": DEFAULT_PIN,
-        "variant": "home",
-        "phases": 3,
-        "provider": {"host": "broker.lan", "port": 1883, "tls": True},
-        "calibration": Plant("home", 3, 1).calibration(),
-    }
+    options = parse([])
+    factory = factory_file(options, plant_for(options, None), tls=True)
     (flash / "factory.json").write_text(json.dumps(factory))
     with (
         Mosquitto(folder, tls=True) as broker,

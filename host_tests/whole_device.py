@@ -21,16 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sim.ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 SERIAL = "AG100042317G"
 
 Line = dict[str, Any]  # t, topic, payload, qos, retain: what --json prints
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class WholeDevice:
@@ -74,14 +70,21 @@ class WholeDevice:
     def __enter__(self) -> "WholeDevice":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.close()
+        if kind is None:  # else that is what the test fails with
+            assert not self.broken, self.broken
+
+    @property
+    def broken(self) -> list[str]:
+        """Messages that were not what docs/protocol.md and docs/schema promise."""
+        return [line for line in list(self.words) if "breaks the contract" in line]
 
     def close(self, number: int = signal.SIGINT) -> int:
         """Ends it as Ctrl-C does, if it still runs. Returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.wait(20)
+        return self.wait(40)
 
     def wait(self, timeout: float) -> int:
         """Waits for it to end by itself. Returns its exit code."""
@@ -111,7 +114,7 @@ class WholeDevice:
         self,
         name: str,
         wanted: Callable[[Any], bool] = lambda _: True,
-        timeout: float = 30,
+        timeout: float = 120,
         since: int = 0,
     ) -> Line:
         """The first message on a topic, from line `since` on, whose payload is wanted."""
@@ -124,7 +127,7 @@ class WholeDevice:
 
         return self._await(found, timeout, f"no such {name}")
 
-    def hear(self, words: str, timeout: float = 30) -> str:
+    def hear(self, words: str, timeout: float = 120) -> str:
         """The first line on stderr that has `words` in it."""
 
         def found() -> str | None:

@@ -83,7 +83,9 @@ class Bench:
 
     def show(self, site: Site, grips: Grips, sequence: str = "123", times: int = 3) -> None:
         for _ in range(times):
-            self.told += wiring_judge.judge(self.wiring, self._message(site, grips, sequence))
+            m = self._message(site, grips, sequence)
+            self.wiring.listen(m)
+            self.told += wiring_judge.judge(self.wiring, m)
 
     def _message(self, site: Site, grips: Grips, sequence: str) -> Measurement:
         third = 120 if sequence == "123" else -120

@@ -1,15 +1,24 @@
 """The backlog: sentences that hold on every interpreter."""
 
+import builtins
 import os
+import sys
 
 from expect import raises
 
-from cloud import backlog
+from cloud import backlog, segments
 
 
 class Backlog(backlog.Backlog):
-    segments = 84
-    segment_bytes = 100
+    """With segments of 100 bytes, at most `count`."""
+
+    count = 84
+
+    def open(self):
+        kept = super().open()
+        kept.segments = self.count
+        kept.segment_bytes = 100
+        return kept
 
 
 def entry(n):
@@ -73,7 +82,7 @@ def test_records_survive_a_restart_at_any_moment():
         assert sorted(set(sent + again)) == list(range(30)), moment
         assert again == sorted(again)
         assert all(late)
-        assert len(sent) + len(again) - 30 <= Backlog.save_every
+        assert len(sent) + len(again) - 30 <= segments.Segments.save_every
 
 
 def test_what_is_recorded_after_a_restart_follows_what_was_before():
@@ -134,7 +143,7 @@ def test_a_flipped_bit_costs_the_rest_of_its_segment_and_no_more():
 
 
 class Few(Backlog):
-    segments = 3
+    count = 3
 
 
 def test_a_full_backlog_loses_its_oldest_and_counts():
@@ -147,17 +156,20 @@ def test_a_full_backlog_loses_its_oldest_and_counts():
     assert log.lost == 100 - len(numbers)
 
 
+_open = open
+
+
 class FullFlash:
     def __enter__(self):
-        backlog.open = self.open
+        builtins.open = self.open
 
     def open(self, name, mode):
         if mode == "ab":
             raise OSError(28, "full")
-        return open(name, mode)
+        return _open(name, mode)
 
     def __exit__(self, *failure):
-        del backlog.open
+        builtins.open = _open
 
 
 def test_a_full_flash_keeps_the_newest_in_memory_and_says_so():
@@ -177,17 +189,17 @@ class TornWrite:
     """Flash that takes half of an entry and then no more."""
 
     def __enter__(self):
-        backlog.open = self.open
+        builtins.open = self.open
 
     def open(self, name, mode):
         if mode != "ab":
-            return open(name, mode)
-        with open(name, mode) as file:
+            return _open(name, mode)
+        with _open(name, mode) as file:
             file.write(b"\x0c\x00\x01half")
         raise OSError(5, "torn")
 
     def __exit__(self, *failure):
-        del backlog.open
+        builtins.open = _open
 
 
 def test_nothing_is_written_behind_an_entry_that_was_torn():
@@ -223,5 +235,37 @@ def test_a_record_that_is_too_long_is_refused():
 
 
 def test_seven_days_of_minutes_fit():
-    room = backlog.Backlog.segment_bytes // (7 + 56)
-    assert room * (backlog.Backlog.segments - 2) >= 7 * 24 * 60
+    room = segments.Segments.segment_bytes // (7 + 56)
+    assert room * (segments.Segments.segments - 2) >= 7 * 24 * 60
+
+
+def test_the_code_for_flash_is_in_memory_only_while_something_is_on_flash():
+    log = Backlog("b")
+    assert "cloud.segments" not in sys.modules
+    put(log, range(3))
+    assert "cloud.segments" not in sys.modules
+    log.keep()
+    assert "cloud.segments" in sys.modules
+    assert drain(log)[0] == [0, 1, 2]
+    assert "cloud.segments" not in sys.modules
+    began = log.last
+    put(log, range(3, 5))
+    log.keep()
+    assert log.last > began
+
+
+def test_a_record_waits_in_memory_while_there_is_none_to_write_it_with():
+    log = Backlog("b")
+
+    def no_memory():
+        raise MemoryError
+
+    log.open, there = no_memory, log.open
+    put(log, range(30))
+    assert "memory" in log.problem
+    assert log.waiting
+    assert log.lost == 30 - Backlog.in_need
+    log.open = there
+    log.keep()
+    assert log.problem is None
+    assert drain(log)[0] == list(range(30 - Backlog.in_need, 30))

@@ -1,13 +1,16 @@
 """live_queue, protocol, retry, the password: sentences that hold on every interpreter."""
 
+import hashlib
 import json
+from binascii import hexlify
 
 from expect import Part
 
-from cloud import protocol, wire
+from cloud import dialing, faults, protocol, providers
 from cloud.live_queue import LiveQueue
 from cloud.password import mqtt_password
 from cloud.retry import Retry
+from device.identity import check_provider
 
 # -- the queue between meter and uplink
 
@@ -56,6 +59,25 @@ def test_after_an_outage_the_newest_goes_first_and_the_others_are_counted():
     assert queue.skip_to_newest() == 0
     assert queue.take() == 12
     assert queue.dropped == 11
+
+
+def test_what_was_taken_is_not_kept_alive_and_nothing_that_was_not_goes():
+    # However reader and writer take turns, and however often the writer comes round.
+    for puts in range(1, 12):
+        for takes in range(5):
+            queue = LiveQueue(3)
+            last = 0
+            for _ in range(6):
+                for _ in range(puts):
+                    queue.put(last)
+                    last += 1
+                for _ in range(takes):
+                    queue.take()
+            waiting = len(queue)
+            queue.put(last)
+            kept = [item for item in queue._slots if item is not None]
+            assert len(kept) <= waiting + 2, "the one being overtaken, and the new one"
+            assert drain(queue) == list(range(last + 1))[-min(waiting + 1, 3) :]
 
 
 def test_a_queue_overtaken_while_it_is_read_gives_nothing_twice_and_nothing_torn():
@@ -137,8 +159,8 @@ def measurement(**changes):
 def test_a_measurement_reads_to_the_last_digit():
     assert protocol.measurement_payload(measurement()) == (
         '{"v":1,"seq":4711,"ts":1767225600123,"i":[16.012,0.000,null],"u":[230.104,null,null],'
-        '"p":[3684.000,null,null],"q":[-0.005,null,null],"pf":[-0.998,null,null],"f":50.012,'
-        '"cov":1.000,"flags":["step","estimated_l2"]}'
+        '"p":[3684.000,null,null],"p_total":null,"q":[-0.005,null,null],"pf":[-0.998,null,null],'
+        '"f":50.012,"cov":1.000,"flags":["step","estimated_l2"]}'
     )
 
 
@@ -197,17 +219,29 @@ def test_the_last_will_claims_no_time():
     }
 
 
-def test_every_topic_lies_under_the_serial():
-    topics = protocol.Topics("AG100042317G")
-    for name in ("measurement", "energy", "status", "info", "event", "command", "response"):
-        assert getattr(topics, name) == "ampguard/AG100042317G/" + name
-
-
 def test_the_password_is_an_hmac_of_the_serial_under_the_pin():
     # By Python's hmac.new(b"K7M3XQ9A", b"mqtt:AG100042317G", "sha256").
     assert mqtt_password("K7M3XQ9A", "AG100042317G") == (
         "9991955ad5f0e728f418eb297549c5825c3e09aaac9edc660d58a4480b6476e1"
     )
+
+
+def test_the_certificate_that_is_bundled_is_the_one_it_says():
+    from cloud import default_ca
+
+    digest = hexlify(hashlib.sha256(default_ca.der()).digest()).decode()
+    # As its owner publishes it: https://letsencrypt.org/certificates/
+    assert digest == "96bcec06264976f37460779acf28c5a7cfe8a3c0aae11a8ffcee05c0bddf08c6"
+
+
+def test_the_brokers_to_pick_from_begin_with_the_one_the_device_was_delivered_for():
+    delivered = {"host": "mqtt.example", "port": 8883, "tls": True}
+    found = providers.presets(Part(provider=delivered))
+    assert found[0] == (None, "mqtt.example", 8883, True)
+    assert found[1:] == providers.presets(Part(provider=None))
+    for name, host, port, tls in found[1:]:
+        assert name
+        check_provider({"host": host, "port": port, "tls": tls})
 
 
 # -- retry
@@ -225,24 +259,24 @@ def waits(retry, kind, took_ms, for_ms):
 
 def test_a_broker_that_restarts_is_tried_every_second_or_so_for_ten_minutes():
     for below in (lambda n: 0, lambda n: n - 1):
-        for kind in (wire.REFUSED, wire.CLOSED, wire.DNS):
+        for kind in (faults.REFUSED, faults.CLOSED, faults.DNS):
             found = waits(Retry(below), kind, 5, 600_000)
             assert min(found) >= 990
             assert max(found) <= 1500
 
 
 def test_a_slow_attempt_counts_as_waiting():
-    assert max(waits(Retry(lambda n: n - 1), wire.SILENT, 2500, 600_000)) == 250
+    assert max(waits(Retry(lambda n: n - 1), faults.SILENT, 2500, 600_000)) == 250
 
 
 def test_a_long_outage_is_tried_once_a_minute_in_the_end():
-    found = waits(Retry(lambda n: n - 1), wire.REFUSED, 5, 7200_000)
+    found = waits(Retry(lambda n: n - 1), faults.REFUSED, 5, 7200_000)
     assert 59_000 <= found[-1] <= 60_000
     assert found == sorted(found)
 
 
 def test_what_needs_a_person_is_tried_seldom():
-    for kind in (wire.REJECTED, wire.TLS, wire.POLICY):
+    for kind in (faults.REJECTED, faults.TLS, faults.POLICY):
         found = waits(Retry(lambda n: 0), kind, 0, 600_000)
         assert found[:5] == [5000, 10000, 20000, 40000, 60000]
         assert max(found) == 60000
@@ -250,15 +284,15 @@ def test_what_needs_a_person_is_tried_seldom():
 
 def test_another_way_to_the_network_starts_quickly_again():
     retry = Retry(lambda n: 0)
-    waits(retry, wire.REFUSED, 5, 7200_000)
-    waits(retry, wire.REJECTED, 5, 7200_000)
+    waits(retry, faults.REFUSED, 5, 7200_000)
+    waits(retry, faults.REJECTED, 5, 7200_000)
     retry.reset()
-    assert retry.after(wire.REFUSED, 0) == 1000
-    assert retry.after(wire.REJECTED, 0) == 5000
+    assert retry.after(faults.REFUSED, 0) == 1000
+    assert retry.after(faults.REJECTED, 0) == 5000
 
 
 def test_devices_of_a_town_do_not_return_all_at_once():
-    found = [Retry(lambda n, at=at: at * n // 10).after(wire.REFUSED, 0) for at in range(10)]
+    found = [Retry(lambda n, at=at: at * n // 10).after(faults.REFUSED, 0) for at in range(10)]
     assert len(set(found)) == 10
 
 
@@ -274,7 +308,7 @@ def test_plain_text_is_for_private_addresses_only():
         "169.254.7.7",
         "127.0.0.1",
     ):
-        assert wire.is_private(ip), ip
+        assert dialing.is_private(ip), ip
     for ip in (
         "8.8.8.8",
         "172.15.0.1",
@@ -290,4 +324,4 @@ def test_plain_text_is_for_private_addresses_only():
         "broker.lan",
         "",
     ):
-        assert not wire.is_private(ip), ip
+        assert not dialing.is_private(ip), ip
