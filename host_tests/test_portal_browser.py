@@ -115,7 +115,7 @@ def submit(page: Any, password: str) -> None:
 
 
 def online(page: Any) -> None:
-    """From the form's page: on the network, also where no test before this one brought it there."""
+    """From the form to the network, where no test before this one brought the device there."""
     if page.get_by_text("Online on").count() == 0:
         submit(page, PASSWORD)
         page.get_by_text("The load balancer answers").wait_for()
