@@ -137,6 +137,23 @@ def test_while_the_meter_is_behind_a_phone_waits_a_moment_and_nonsense_longer() 
     asyncio.run(story())
 
 
+def test_while_the_meter_is_far_behind_nobody_is_answered() -> None:
+    async def story() -> None:
+        meter = Meter(Server.far_behind_us + 1)
+        server = Server(_page, clock := Clock(), meter=meter)
+        phone = Phone()
+        task = asyncio.create_task(server._connected(phone, phone))
+        await until(lambda: len(server.connections) == 1)
+        clock.now_ms += int(server.seconds_of_rest * 1000) + 1
+        await asyncio.sleep(0.2)
+        assert not phone.got
+        meter.behind_us = Server.far_behind_us
+        await asyncio.wait([task], timeout=20)
+        assert phone.got.startswith(b"HTTP/1.0 200")
+
+    asyncio.run(story())
+
+
 def test_nonsense_that_waits_gives_way_to_whoever_comes() -> None:
     async def story() -> None:
         meter = Meter(Server.behind_us + 1)

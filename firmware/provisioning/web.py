@@ -56,9 +56,11 @@ class Server:
     seconds_per_half = 2
 
     #: While the meter is further behind than this, answers wait for it: what was well asked at
-    #: most so long, what was not until the meter has caught up.
+    #: most so long, unless the meter is far behind, what was not until the meter has caught up.
+    #: Far: what it tolerates and this much more are a twentieth of ten seconds, nobody's to take.
     behind_us = 20_000
     seconds_of_rest = 0.11
+    far_behind_us = 90_000
 
     #: From the connection to the first byte of a request, and from there to the answer's last.
     seconds_per_request = 10
@@ -147,11 +149,7 @@ class Server:
             connection.moved = connection.began  # it has asked, whole
         else:
             connection.asked = False  # it goes first where room is needed
-        while self._meter and self._meter.behind_us > self.behind_us:
-            if request and self._since(connection.began) > self.seconds_of_rest * 1000:
-                break
-            await asyncio.sleep(_POLL_S)
-        while self._answering:
+        while self._answering or self._must_rest(request, connection):
             await asyncio.sleep(_POLL_S)
         self._answering = connection
         try:
@@ -163,6 +161,12 @@ class Server:
             self._answering = None
             if answer and hasattr(answer.body, "close"):
                 answer.body.close()  # a page whose phone has left has files open
+
+    def _must_rest(self, request, connection):
+        behind_us = self._meter.behind_us if self._meter else 0
+        if request and self._since(connection.began) > self.seconds_of_rest * 1000:
+            return behind_us > self.far_behind_us
+        return behind_us > self.behind_us
 
     def _made(self, request):
         try:
