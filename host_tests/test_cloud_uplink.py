@@ -9,6 +9,8 @@ import pytest
 from cloud_bench import VMS
 from cloud_broker import PUBLISH, SUBSCRIBE, Broker, Gone, UplinkDevice, wait_for
 
+from sim.ports import free_port
+
 pytestmark = pytest.mark.parametrize("vm", VMS)
 
 
@@ -419,6 +421,36 @@ def test_a_call_that_finds_no_memory_is_tried_again(vm, tmp_path):
         wait_for(lambda: named(broker, "measurement"))
         last = device.end()
     assert (last["starved"], last["connections"]) == (2, 1)
+
+
+def test_memory_is_short_until_all_that_waits_is_sent_and_measurements_alone_do_not_end_it(
+    vm, tmp_path
+):
+    """The portal gives way as long as it is: it must not come back for the second between."""
+    for left, short in ((10**6, True), (3, False)):
+        with (
+            Broker(good) as broker,
+            UplinkDevice(vm, tmp_path, port=broker.port, speed=20) as device,
+        ):
+            wait_for(lambda b=broker: named(b, "info"))
+            device.order(hunger={"info": left}, info={"ip": "192.168.1.99"})
+            had = len(named(broker, "measurement"))
+            wait_for(lambda b=broker, had=had: len(named(b, "measurement")) >= had + 6)
+            if not short:
+                wait_for(lambda b=broker: named(b, "info")[-1].payload["ip"] == "192.168.1.99")
+                had = len(named(broker, "measurement"))
+                wait_for(lambda b=broker, had=had: len(named(b, "measurement")) >= had + 2)
+            last = device.end()
+        assert (last["short"], last["connections"], last["crash"]) == (short, 1, None)
+
+
+def test_a_broker_that_is_not_there_is_no_want_of_memory(vm, tmp_path):
+    """Else the portal would stay away: nobody could correct the provider."""
+    with UplinkDevice(vm, tmp_path, port=free_port(), link=None) as device:
+        device.order(hunger={"will": 1}, link="wifi")
+        device.wait_state("failed: ")
+        last = device.end()
+    assert (last["starved"], last["short"]) == (1, False)
 
 
 # -- records: nothing of value lost

@@ -89,18 +89,18 @@ class Session:
                     crc = _crc(info)
                     if crc == self._told:
                         info = None
-                if lean_ms is not None or not client.ready:
-                    pass
-                elif uplink.wants_report:
-                    self._begin()
-                elif info is not None:
-                    self._publish("info", protocol.info_payload(info), True)
-                    self._told = crc
-                    info = None
-                elif self._publish_response():
-                    pass
-                elif allowed:
-                    allowed = not (self._announce() or self._publish_record())
+                if lean_ms is None and client.ready:
+                    if uplink.wants_report:
+                        self._begin()
+                    elif info is not None:
+                        self._publish("info", protocol.info_payload(info), True)
+                        self._told = crc
+                        info = None
+                    elif self._publish_response():
+                        pass
+                    elif allowed:
+                        allowed = not (self._announce() or self._publish_record())
+                    uplink.fed()
             except MemoryError:
                 if uplink.starve():
                     raise
@@ -144,7 +144,7 @@ class Session:
         uplink.published += 1
         self._sent = measurement
         self._sent_ms = self._time.ticks_ms()
-        uplink.fed()
+        uplink.heard()
 
     def _publish_status(self, online, reason):
         status = protocol.status_payload(online, self._uplink.clock.unix_ms(), reason)

@@ -79,7 +79,8 @@ class Uplink:
         self._retry = None  # how to go on after a failure, while there is one
         self.stop_reason = None
         self._client = None  # type: cloud.mqtt.SafeClient # type: ignore[assignment]
-        self.starved_ms = None  # since when no measurement found memory
+        self.starved_ms = None  # since when messages find no memory
+        self._unheard_ms = None  # and no measurement among them got through
         self.dropped = 0  # measurements too old to be sent, not told yet
         self.announced = 0  # the interval that Home Assistant was told; 0: nothing, -1: unsure
         self.shown_rssi = None
@@ -155,7 +156,7 @@ class Uplink:
         way = self.way()
         if way is None:
             self._enter("off")
-            self.starved_ms = None
+            self.starved_ms = self._unheard_ms = None
             unload(*_TO_TALK)
             self.clock.again()
             self.drop_old()
@@ -191,7 +192,7 @@ class Uplink:
                 self._forget_failures()
             took_ms = 0  # it was no attempt but a connection
         else:
-            self.starved_ms = None  # not for want of memory
+            self.starved_ms = self._unheard_ms = None  # not for want of memory
         self.collect(keep=True)
         if trial is not None and trial.state == "connecting":
             trial.words = words
@@ -284,10 +285,16 @@ class Uplink:
         now = self.time.ticks_ms()
         if self.starved_ms is None:
             self.starved_ms = now
-        return self.time.ticks_diff(now, self.starved_ms) > _STARVED_MS
+        if self._unheard_ms is None:
+            self._unheard_ms = now
+        return self.time.ticks_diff(now, self._unheard_ms) > _STARVED_MS
+
+    def heard(self):
+        """A measurement found memory."""
+        self._unheard_ms = None
 
     def fed(self):
-        """A measurement found memory."""
+        """Whatever was to be sent found memory."""
         if self.starved_ms is not None:
             self.starved_ms = None
             self.log.warn("cloud", "%d messages found no memory so far" % self.starved)

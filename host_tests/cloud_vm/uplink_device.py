@@ -119,7 +119,7 @@ commands = Commands(
 
 
 plant = Part(carried_ma=16012)
-hunger = {"live": 0, "will": 0, "torn": 0}
+hunger = {"live": 0, "will": 0, "torn": 0, "info": 0}
 
 
 def hungry(what, function, when=lambda *_: True):
@@ -133,6 +133,7 @@ def hungry(what, function, when=lambda *_: True):
 
 
 protocol.measurement_payload = hungry("live", protocol.measurement_payload)
+protocol.info_payload = hungry("info", protocol.info_payload)
 protocol.last_will_payload = hungry("will", protocol.last_will_payload)
 wire.Wire.write = hungry("torn", wire.Wire.write, lambda wire, *_: wire._torn)
 
@@ -252,6 +253,7 @@ def run():
         end=True,
         made=seq,
         starved=uplink.starved,
+        short=uplink.starved_ms is not None,
         lost=backlog.lost if backlog else 0,
         published=uplink.published,
         dropped=queue.dropped,
