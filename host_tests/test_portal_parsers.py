@@ -26,6 +26,7 @@ from provisioning import page_wiring, rendering
 from provisioning.certificate import uploaded
 from provisioning.page_form import chosen, complaint
 from provisioning.web import Refused, Server
+from provisioning.words import LANGUAGES, Words, escape, language_of
 
 PAGES = Path(__file__).resolve().parent.parent / "firmware" / "provisioning"
 many = hypothesis(max_examples=60, deadline=None)
@@ -169,7 +170,7 @@ def test_any_upload_is_one_certificate_or_refused_in_words(data: bytes, framed: 
 @many
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_browser_gets_one_of_our_languages(cookie: str, accept: str) -> None:
-    assert rendering.language_of(cookie, accept) in rendering.LANGUAGES
+    assert language_of(cookie, accept) in rendering.LANGUAGES
 
 
 @many
@@ -177,7 +178,7 @@ def test_any_browser_gets_one_of_our_languages(cookie: str, accept: str) -> None
 def test_no_name_gets_out_of_its_place_in_the_page(name: str) -> None:
     from html import unescape
 
-    shown = rendering.escape(name)
+    shown = escape(name)
     assert not set(shown) & set("<>\"'")
     assert unescape(shown) == name
 
@@ -241,7 +242,7 @@ def test_a_settings_file_of_any_content_leaves_a_device_that_starts(content: byt
         assert settings.wifi_ssid is None or 1 <= len(settings.wifi_ssid.encode()) <= 32
 
 
-@pytest.mark.parametrize("language", rendering.LANGUAGES)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_finding_has_its_words_in_every_language(language: str) -> None:
     import re
 
@@ -250,10 +251,10 @@ def test_every_finding_has_its_words_in_every_language(language: str) -> None:
         assert re.findall("%.", words["finding_" + key]) == re.findall("%.", sentence), key
 
 
-@pytest.mark.parametrize("language", rendering.LANGUAGES)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_word_is_found_wherever_the_last_one_was(language: str) -> None:
     expected = json.loads((PAGES / "text" / f"{language}.json").read_text())
-    words = rendering.Words(f"{PAGES}/", language)
+    words = Words(f"{PAGES}/", language)
     keys = list(expected)
     random.Random(language).shuffle(keys)
     for key in [*expected, *keys, *reversed(expected)]:
@@ -272,7 +273,7 @@ def test_a_template_is_filled_wherever_its_marks_lie_in_the_pieces_it_is_read_in
         text = "x" * before + "{{a}}{ {{bb}}" + "y" * 40 + "{{parts}}" + "z" * (before % 7)
         (tmp_path / "pages" / "t.html").write_text(text)
         values = {"a": "<1>", "bb": "", "parts": iter(["p", "q"])}
-        words = rendering.Words(f"{PAGES}/", "en")
+        words = Words(f"{PAGES}/", "en")
         made = rendering.page(f"{tmp_path}/", ("t",), words, values)
         found = "".join(part if isinstance(part, str) else bytes(part).decode() for part in made)
         assert found == "x" * before + "<1>{ " + "y" * 40 + "pq" + "z" * (before % 7)

@@ -231,6 +231,7 @@ def portal(monkeypatch: pytest.MonkeyPatch) -> Any:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(portal, "_LOOK_S", 0)
+    monkeypatch.setattr(portal, "_REST", 1)
     monkeypatch.setattr(Door, "made", [])
     monkeypatch.setattr(web, "Server", Door)
     monkeypatch.setattr(dns, "serve", nobody)
@@ -347,6 +348,70 @@ def test_a_portal_closes_for_a_report_that_finds_no_memory_and_lets_an_online_de
         await looks(20)
         assert alive, "a page is not worth a restart"
         Door.hungry = 0
+        task.cancel()
+
+    asyncio.run(story())
+
+
+def test_a_portal_that_has_no_room_to_answer_is_brief_until_there_is(portal, monkeypatch) -> None:
+    """Else a phone would be told to come again for ever."""
+    monkeypatch.setattr(portal, "_TO_LISTEN", ())
+    monkeypatch.setattr(portal, "_TO_BE_BRIEF", ())
+    from provisioning import brief
+
+    made_brief: list[Any] = []
+
+    class Desk:
+        def __init__(self, socket: Any, time: Any, address: object, **parts: Any) -> None:
+            self.steps, self.closed = 0, False
+            made_brief.append(self)
+
+        def step(self) -> None:
+            self.steps += 1
+
+        def close(self) -> None:
+            self.closed = True
+
+    free = [portal._LISTEN]
+
+    def room(size: int) -> None:
+        if size > free[0]:
+            raise MemoryError
+
+    monkeypatch.setattr(brief, "Brief", Desk)
+    monkeypatch.setattr(portal, "room", room)
+    monkeypatch.setattr(portal, "is_free", lambda size: size <= free[0])
+
+    async def story() -> None:
+        clock = Clock()
+        uplink = Part(trial=None, starved_ms=None, state="online")
+        parts = {"socket": Socket(), "uplink": uplink, "time": clock}
+        task = asyncio.create_task(made(portal, access_point=Part(active=True), **parts).run())
+        await looks(5)
+        portal.unload(*portal._TO_ANSWER)
+        asked = Part(path="/x", method="GET", headers={})
+        door = Door.made[0]
+        free[0] = portal._BRIEF
+        for passed_ms in (portal._ASIDE_MS - 1, 1):
+            assert not door.stopped
+            with pytest.raises(MemoryError):
+                door.respond(asked)
+            clock.now_ms += passed_ms
+            await looks(5)
+        assert door.stopped
+        await looks(40)
+        (desk,) = made_brief
+        assert desk.steps > 10
+        uplink.starved_ms = clock.ticks_ms()  # who calls the broker needs this room too
+        await looks(40)
+        assert (desk.closed, len(made_brief)) == (True, 1)
+        uplink.starved_ms = None
+        await looks(40)
+        assert (len(made_brief), made_brief[1].closed, len(Door.made)) == (2, False, 1)
+        free[0] = portal._LISTEN
+        await looks(40)
+        assert (made_brief[1].closed, len(Door.made)) == (True, 2)
+        assert Door.made[1].respond(asked)
         task.cancel()
 
     asyncio.run(story())

@@ -19,8 +19,13 @@ def room(size):
     interpreter's stack still has pointers to it, and its collector believes all it sees.
     """
     gc.collect()  # or the code would fill the last large gaps
-    if hasattr(gc, "mem_free") and gc.mem_free() < size:
+    if not is_free(size):
         raise MemoryError
+
+
+def is_free(size):
+    """Whether the heap has so many bytes free, garbage not counted. CPython always has."""
+    return not hasattr(gc, "mem_free") or gc.mem_free() >= size
 
 
 def forget(owner, *names):

@@ -9,6 +9,7 @@ from device.unloading import unload
 from provisioning import rendering
 from provisioning.routes import answer as reply
 from provisioning.routes import from_own_page
+from provisioning.words import escape
 
 _LOG_LENGTH = const(1500)  # characters
 _ANSWER_S = const(1)  # for the answer to reach the phone
@@ -104,7 +105,7 @@ def _rows(site, words):
     yield _row(words["details_start"], "%d, %s" % (info["boot_count"], cause))
     health = info["health"]
     if health and health["crash"]:
-        yield "<dd>%s</dd>" % rendering.escape(health["crash"])
+        yield "<dd>%s</dd>" % escape(health["crash"])
     if hasattr(gc, "mem_free"):
         gc.collect()
         yield _row(words["details_memory"], "%d kB" % (gc.mem_free() // 1024))
@@ -117,8 +118,8 @@ def _log(site):
     lines = log_lines.last(site.log, _LOG_LENGTH)
     unload("device.log_lines")
     for line in lines:
-        yield rendering.escape(line) + "\n"
+        yield escape(line) + "\n"
 
 
 def _row(name, value):
-    return "<dt>%s</dt><dd>%s</dd>\n" % (name, rendering.escape(value))
+    return "<dt>%s</dt><dd>%s</dd>\n" % (name, escape(value))

@@ -5,6 +5,7 @@ from micropython import const
 
 from provisioning import rendering
 from provisioning.routes import from_own_page
+from provisioning.words import escape
 
 _SHOWN = const(6)  # networks that are listed at once; the others are one tap away
 LONGEST_PASSWORD = 30  # what the radio's firmware takes safely; the settings hold the same limit
@@ -99,7 +100,7 @@ def _page(site, request, status=200, fault=None, ssid=None):
         "notes": _notes(site, words, fault),
         "rows": _rows(link.scan_results, picked, words),
         "typing_open": " open" if picked and not listed else "",
-        "typed_before": "" if listed else rendering.escape(picked),
+        "typed_before": "" if listed else escape(picked),
     }
     return site.page(request, "form", words, values, status)
 
@@ -142,7 +143,7 @@ def _rows(networks, picked, words):
     for at, (ssid, rssi, secured) in enumerate(networks):
         if at == _SHOWN:
             yield "<details><summary>%s (%d)</summary>" % (more, len(networks) - _SHOWN)
-        name = rendering.escape(ssid)
+        name = escape(ssid)
         bars = 4 if rssi >= -55 else 3 if rssi >= -67 else 2 if rssi >= -78 else 1
         yield (
             '<label><input type="radio" name="pick" value="%s"%s><span>%s</span>%s'

@@ -13,6 +13,7 @@ from device.unloading import unload
 from provisioning import rendering
 from provisioning.routes import answer as reply
 from provisioning.routes import from_own_page
+from provisioning.words import escape
 
 _INSIDE = ("local", "lan", "home", "internal", "arpa")  # names that the internet does not have
 
@@ -117,8 +118,8 @@ def _page(site, request, status=200, fault=None, typed=None):
     values = {
         "notes": notes,
         "choices": _choices(known, words),
-        "host": rendering.escape(provider["host"]),
-        "port": rendering.escape(str(provider["port"])),
+        "host": escape(provider["host"]),
+        "port": escape(str(provider["port"])),
         "tls": " checked" if provider["tls"] else "",
         "has_certificate": words[
             "certificate_waits"
@@ -143,7 +144,7 @@ def _choices(known, words):
     delivered = words["as_delivered"]
     links = []
     for number, preset in enumerate(known):
-        name = delivered if preset[0] is None else rendering.escape(preset[0])
+        name = delivered if preset[0] is None else escape(preset[0])
         links.append('<a href="/provider?pick=%d">%s</a>' % (number, name))
     return " · ".join(links)
 

@@ -1,6 +1,7 @@
 """What came of it: the trial of a network or a provider, and whether the load balancer answers."""
 
 from provisioning import rendering
+from provisioning.words import escape
 
 
 def answer(site, request, name):
@@ -17,7 +18,7 @@ def answer(site, request, name):
     cloud, _, fault = site.uplink.state.partition(":")
     settled = state in ("failed", "idle") or (state == "online" and cloud == "online")
     values = {
-        "state": state + " " + rendering.escape(site.uplink.state),
+        "state": state + " " + escape(site.uplink.state),
         "refresh": "" if settled else rendering.follow(2, "/status"),
         "outcome": _outcome(site, words, cloud, fault.strip()),
     }
@@ -25,7 +26,7 @@ def answer(site, request, name):
 
 
 def _outcome_of_provider(words, trial):
-    host = rendering.escape(trial.provider["host"])
+    host = escape(trial.provider["host"])
     if trial.state != "failed":
         yield rendering.state(
             "wait", "", words["trying_provider"] % host, words["trying_provider_hint"]

@@ -18,10 +18,11 @@ import json
 import sys
 
 from cloud.protocol import measurement_payload
-from device.unloading import room, unload
+from device.unloading import is_free, room, unload
 from provisioning import rendering
 from provisioning.access_point import ADDRESS
 from provisioning.web import Response
+from provisioning.words import LANGUAGES, Words, escape, language_of
 
 HOME = "http://" + ADDRESS + "/"
 
@@ -111,7 +112,7 @@ class Routes:
             self._loaded.clear()
 
     def _is_short(self):
-        return hasattr(gc, "mem_free") and gc.mem_free() < 2 * _RESERVE
+        return not is_free(2 * _RESERVE)
 
     def _elsewhere(self, request):
         # What makes phones open the portal: their probe is answered, but not as they expect.
@@ -176,19 +177,19 @@ class Routes:
         return answer(rendering.pieces(self._folder + "pages/" + name), 200, headers)
 
     def words(self, request):
-        return rendering.Words(self._folder, self.language(request))
+        return Words(self._folder, self.language(request))
 
     def language(self, request):
         get = request.headers.get
-        return _chosen_language(request) or rendering.language_of(
+        return _chosen_language(request) or language_of(
             get("Cookie", ""), get("Accept-Language", "")
         )
 
     def on_wifi(self, words):
-        return words["on_wifi"] % rendering.escape(self.settings.wifi_ssid or "")
+        return words["on_wifi"] % escape(self.settings.wifi_ssid or "")
 
     def tried(self):
-        return rendering.escape(self.link.trial_ssid or "")
+        return escape(self.link.trial_ssid or "")
 
 
 def answer(body, status, headers=None):
@@ -224,7 +225,7 @@ def _load(page):
 
 def _chosen_language(request):
     by_hand = request.args.get("lang")
-    return by_hand if by_hand in rendering.LANGUAGES else None
+    return by_hand if by_hand in LANGUAGES else None
 
 
 def _json(text):
