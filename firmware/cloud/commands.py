@@ -14,17 +14,16 @@ from cloud import strict_json
 _ID_LENGTH = const(64)
 _ERROR_LENGTH = const(240)
 _LOG_LENGTH = const(2000)  # characters of an answer to `log`: it exists three times on the heap
-_ALL = (False, True)
 _REMEMBERED = const(16)  # ids: a broker may deliver a command twice
 _MAY_SET = ("supply_max_a", "step_a", "interval_s", "phases", "wiring", "home_assistant")
 
-# What each command takes: name -> (least, most) of a whole number. `set` has the settings' rules.
+# What each command takes: name -> (least, most). `set` has the settings' rules.
 _ARGUMENTS = {
     "ping": {},
     "report": {},
     "set": {},
     "capture": {},
-    "log": {"lines": (1, 40), "all": _ALL},
+    "log": {"lines": (1, 40), "all": (False, True)},
     "restart": {},
     "update": None,  # checks them itself
     "identify": {"seconds": (1, 600)},
@@ -122,6 +121,8 @@ def _parse(payload):
         command = strict_json.loads(payload.decode())
     except ValueError:
         raise ValueError("the command is not JSON")
+    except KeyError:
+        raise ValueError("the command has a name twice")
     if type(command) is not dict:
         raise ValueError("the command is no object")
     return command
@@ -149,7 +150,7 @@ def _check_id(command):
     """Returns the id. Whoever sent something else gets `null` for it."""
     name = command.get("id")
     if type(name) is not str or not 1 <= len(name.encode()) <= _ID_LENGTH:
-        raise ValueError("id is missing, expected a text of 1 to %d bytes" % _ID_LENGTH)
+        raise ValueError("id is missing or no text of 1 to %d bytes" % _ID_LENGTH)
     return name
 
 
@@ -171,11 +172,11 @@ def _check_arguments(do, arguments):
         if name not in rules:
             raise ValueError("%s takes no %s" % (do, name[:_ID_LENGTH]))
         least, most = rules[name]
-        if rules[name] is _ALL:
-            if type(value) is not bool:
-                raise ValueError("%s: expected true or false" % name)
-        elif type(value) is not int or not least <= value <= most:
+        kind = type(least)  # int or bool
+        if type(value) is not kind or not least <= value <= most:
+            expected = "true or false"
+            if kind is int:
+                expected = "a whole number from %d to %d" % (least, most)
             raise ValueError(
-                "%s is %s, expected a whole number from %d to %d"
-                % (name, json.dumps(value)[:_ID_LENGTH], least, most)
+                "%s is %s, expected %s" % (name, json.dumps(value)[:_ID_LENGTH], expected)
             )

@@ -2,7 +2,8 @@
 spaces, one closing bracket for another, numbers for names and halves of characters for text: a
 command that was damaged on its way would be obeyed.
 
-In: text. Out: what it says, or a ValueError. Loaded with the commands.
+In: text. Out: what it says, or a ValueError; a KeyError where an object has a name twice, which
+readers understand in different ways. Loaded with the commands.
 """
 
 import json
@@ -19,15 +20,27 @@ _AFTER = const(5)  # a comma or what closes
 
 
 def loads(text):
-    text = _checked(text)
+    text, names = _checked(text)
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if _names(value) != names:
+            raise KeyError
     except RuntimeError:  # nested too deep
         raise ValueError
+    return value
+
+
+def _names(value):
+    """How many names the objects in it have."""
+    if type(value) is dict:
+        return len(value) + sum(_names(inner) for inner in value.values())
+    return sum(_names(inner) for inner in value) if type(value) is list else 0
 
 
 def _checked(text):
-    """`text`, with escaped surrogate pairs (RFC 8259, 7) as the characters they are."""
+    """`text`, with escaped surrogate pairs (RFC 8259, 7) as the characters they are; how many
+    names it gives."""
+    names = 0
     due = _VALUE
     closing = ""  # what closes the brackets that are open
     at = 0
@@ -54,6 +67,7 @@ def _checked(text):
             due = _NAME if closing[-1:] == "}" else _VALUE
         elif letter == ":":
             sound = due == _COLON
+            names += 1
             due = _VALUE
         else:
             sound = due <= _FIRST_VALUE
@@ -64,7 +78,7 @@ def _checked(text):
             _check_number(text[start:at])
         if not sound:
             raise ValueError
-    return text
+    return text, names
 
 
 def _string(text, at):
