@@ -22,6 +22,7 @@ _MID = const(32768)
 _PACE_S = 0.1  # between two responses: a piece takes some ms, which the meter loses
 _PATIENCE_MS = const(20_000)  # for a response to leave
 _EPOCH_2000 = const(946684800)
+_BETWEEN_US = const(18182)  # a period of 55 Hz: a mains is one of 50 or of 60
 
 
 async def run(name, uplink, *, meter, clock, time, identity, calibration, **_):
@@ -84,7 +85,7 @@ async def _send_all(name, uplink, meter, time, named):
                     )
                 )
                 filled = 0
-    cfg = _configuration(named, means, read_us, samples)
+    cfg = _configuration(named, means, read_us, samples, period_us)
     if await _room(uplink, time):
         uplink.respond(
             '{"v":1,"id":%s,"ok":true,"result":{"piece":%d,"more":false,"cfg":%s}}'
@@ -103,7 +104,7 @@ async def _room(uplink, time):
     return True
 
 
-def _configuration(named, means, read_us, samples):
+def _configuration(named, means, read_us, samples, period_us):
     serial, calibration, stamp = named
     lines = ["%s,Amp Guard,1999" % serial, "6,6A,0D"]
     gains = tuple(calibration.gain_i_na) + tuple(calibration.gain_u_nv)
@@ -121,7 +122,8 @@ def _configuration(named, means, read_us, samples):
                 read_us * c // 6,
             )
         )
-    lines += ["50", "0", "0,%d" % samples, stamp, stamp, "BINARY", "1", ""]
+    hz = "50" if period_us > _BETWEEN_US else "60"
+    lines += [hz, "0", "0,%d" % samples, stamp, stamp, "BINARY", "1", ""]
     return "\r\n".join(lines)
 
 
