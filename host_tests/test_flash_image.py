@@ -139,6 +139,11 @@ def test_the_tool_says_how_to_flash_what_it_made(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "expected a .bin" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "image: expected MicroPython's .bin to join with: make image IMAGE=FILE.bin\n",
+    )
 
 
 def test_the_package_installs_with_mpremote_and_runs(image: Image, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_bare_board_runs_after_one_command_and_a_second_copies_nothing(
             assert not list(on.files.iterdir())
             code, said = await on.flash(*IDENTITY)
             assert code == 0, said
-            assert f"{len(list(pieces())) + 2} files copied and verified" in said
+            assert f"{len(list(pieces())) + 2} files copied, identity written, verified" in said
             assert "Amp Guard_42317" in said
             assert "K7M3XQ9A" in said
             await on.device.until("ap")
@@ -105,7 +105,7 @@ def test_an_identity_is_written_once_and_again_only_when_told(
                 assert "is AG100042317G already" in said
                 assert "A2345678" not in said
             code, said = await on.flash("--factory-overwrite", "--phases", "1")
-            assert code == 0, said
+            assert (code, "0 files copied, identity written, verified" in said) == (0, True), said
             factory = json.loads((on.files / "factory.json").read_text())
             assert (factory["serial"], factory["pin"]) == ("AG100042317G", "K7M3XQ9A")
             assert (factory["variant"], factory["phases"]) == ("public", 1)
@@ -250,8 +250,27 @@ def test_a_port_that_gives_no_answer_is_told_from_one_that_is_busy_or_missing(
         os.close(slave)
     code, said = asyncio.run(flash(tmp_path / "ttyUSB0"))
     assert (code, "no such port; is the board plugged in?" in said) == (2, True), said
-    said = _unopened("/dev/null", PermissionError(13, "Permission denied"))
-    assert "no permission; add yourself to the group" in said
+
+
+def test_who_may_not_open_a_port_is_told_the_group_that_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = tmp_path / "ttyUSB0"
+    port.touch()
+    port.chmod(0o660)
+    monkeypatch.setattr(Path, "group", lambda self: "dialout")
+    denied = PermissionError(13, "Permission denied")
+    said = _unopened(str(port), denied)
+    assert said == f"{port}: no permission; add yourself to the group dialout and log in again"
+    # A group that helps nobody: root's, which nobody should join, or one that may not either.
+    port.chmod(0o600)
+    alone = f"{port}: no permission; it is for its owner alone: sudo chown $USER {port}"
+    assert _unopened(str(port), denied) == alone
+    port.chmod(0o660)
+    monkeypatch.setattr(Path, "group", lambda self: "root")
+    assert _unopened(str(port), denied) == alone
+    gone = tmp_path / "gone"
+    assert "add yourself to the group dialout" in _unopened(str(gone), denied)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -18,9 +19,9 @@ ROOT = "ampguard/AG1"
 
 
 @contextlib.asynccontextmanager
-async def mosquitto(port: int) -> AsyncIterator[None]:
+async def mosquitto(port: int, *more: str) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
-        *(program("mosquitto"), "-p", str(port)),
+        *(program("mosquitto"), "-p", str(port), *more),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -100,6 +101,25 @@ def test_a_broker_that_is_killed_and_comes_back_is_watched_again_and_both_are_sa
             assert await watch.next() == ("status", b"s", 1, True)
             assert "answers" in await watch.words()
             await watch.subscriber.stop()
+
+    run(story)
+
+
+def test_a_broker_that_lets_nobody_listen_is_not_said_to_be_silent(tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+
+    async def story() -> None:
+        port = free_port()
+        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\n")
+        async with mosquitto(port, "-c", str(conf)):
+            watch = Watch(port)
+            assert not await watch.subscriber.start(2)
+            words = (
+                f"127.0.0.1:{port} does not let the simulator listen: Not authorized; trying on"
+            )
+            assert await watch.words() == words
+            await watch.subscriber.stop()
+        assert watch.said.empty()
 
     run(story)
 

@@ -52,6 +52,8 @@ def test_a_key_signs_a_bundle_that_it_verifies_and_no_other_does(tmp_path: Path)
     ("words", "said"),
     [
         (("keygen", ROOT / "mine"), "a private key has no place in the repository"),
+        (("keygen", "/"), "/: expected a name for the two files"),
+        (("keygen", "/nowhere/.."), "/nowhere/..: expected a name for the two files"),
         (("build", "--key", "/nowhere.pem"), "/nowhere.pem: No such file"),
         (("build", "--key", __file__), "no private key in PEM"),
         (("show", __file__), "this is no bundle of the Amp Guard"),

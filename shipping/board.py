@@ -16,6 +16,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import struct
 import time
 import zlib
@@ -367,6 +368,8 @@ def _unopened(port: str, error: Exception) -> str:
     words = str(error)
     if number in (errno.EACCES, errno.EPERM) or "ermission denied" in words:
         group = _group_of(port)
+        if not group:
+            return f"{port}: no permission; it is for its owner alone: sudo chown $USER {port}"
         return f"{port}: no permission; add yourself to the group {group} and log in again"
     if number in (errno.EBUSY, errno.EAGAIN) or "lock port" in words or "busy" in words:
         return f"{port}: busy, another program has it open; close that terminal or monitor"
@@ -376,8 +379,12 @@ def _unopened(port: str, error: Exception) -> str:
 
 
 def _group_of(port: str) -> str:
+    """Whose members may read and write it, "" if that is nobody's, or root's."""
+    path = Path(port)
     try:
-        return Path(port).group()
+        both = stat.S_IRGRP | stat.S_IWGRP
+        shared = path.stat().st_mode & both == both and path.group() != "root"
+        return path.group() if shared else ""
     except (OSError, KeyError):
         return "dialout"
 

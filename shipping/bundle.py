@@ -227,5 +227,5 @@ def load_public(file: Path) -> bytes:
     except OSError as error:
         raise BundleError(f"{file}: {error.strerror}") from error
     if len(key) != KEY_BYTES or not key[0] & 0x80 or not key[-1] & 1:
-        raise BundleError(f"{file}: expected the {KEY_BYTES} bytes of an .key that keygen wrote")
+        raise BundleError(f"{file}: expected the {KEY_BYTES} bytes of a .key that keygen wrote")
     return key

@@ -73,14 +73,16 @@ class Subscriber:
 
     def _run(self) -> None:
         while not self._ending.is_set():
-            self._attend()
+            refusal = self._attend()
             if not self._away and not self._ending.is_set():
                 self._away = True
-                self._tell(self._say, f"{self._host}:{self._port} does not answer; waiting")
+                words = f"does not let the simulator listen: {refusal}; trying on"
+                words = words if refusal else "does not answer; waiting"
+                self._tell(self._say, f"{self._host}:{self._port} {words}")
             self._ending.wait(_RETRY_S)
 
-    def _attend(self) -> None:
-        """One connection from dialling to its end."""
+    def _attend(self) -> str:
+        """One connection from dialling to its end; why the broker refused it, if it said so."""
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2, protocol=self._protocol, reconnect_on_failure=False
         )
@@ -97,22 +99,21 @@ class Subscriber:
         try:
             client.connect(self._host, self._port, keepalive=_KEEPALIVE_S)
         except (OSError, ValueError):
-            return
+            return ""
         deadline = time.monotonic() + _CONNACK_S
         while client.loop(_POLL_S) == mqtt.MQTT_ERR_SUCCESS and not self._ending.is_set():
             if not answer and time.monotonic() > deadline:
                 break
         client.disconnect()
         client.loop(0)
-        self._choose_protocol(answer[0] if answer else None)
+        refused = bool(answer) and answer[0].is_failure
+        unsupported = refused and answer[0].value == _UNSUPPORTED_VERSION
+        self._choose_protocol(bool(answer), unsupported)
+        return str(answer[0]) if refused and not unsupported else ""
 
-    def _choose_protocol(self, answer: ReasonCode | None) -> None:
+    def _choose_protocol(self, answered: bool, unsupported: bool) -> None:
         """Falls back to 3.1.1 when MQTT 5 is refused, or cut off twice before it ever worked."""
-        if answer is not None and not answer.is_failure:
-            self._refused = 0
-            return
-        self._refused += 1
-        unsupported = answer is not None and answer.value == _UNSUPPORTED_VERSION
+        self._refused = 0 if answered else self._refused + 1
         if self._protocol == _V5 and not self._served and (unsupported or self._refused > 1):
             self._protocol = _V3
             words = "speaks only MQTT 3.1.1: live messages show as not retained"

@@ -94,6 +94,8 @@ def main() -> int:
 
 
 def keygen(options: argparse.Namespace, out: Console) -> int:
+    if options.name.name in ("", ".."):
+        raise BundleError(f"{options.name}: expected a name for the two files, e.g. ~/update")
     private = options.name.with_name(options.name.name + ".pem")
     public = options.name.with_name(options.name.name + ".key")
     if private.resolve().is_relative_to(ROOT):

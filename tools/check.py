@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "host_tests"
@@ -23,6 +24,7 @@ build(default_vm())
 compiled(probe(default_vm()).architecture)
 compiled("xtensawin")
 """
+NOWHERE: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 QUIET = "pytest.mark.quiet"
 NOTHING_CHOSEN = 5  # pytest's exit code: the words behind the command want none of these
 
@@ -32,7 +34,7 @@ def main() -> int:
     linting = subprocess.Popen([sys.executable, str(ROOT / "tools" / "lint.py")], cwd=ROOT)
     for prepare in (["-c", COMPILE], ["-m", "pytest", "--collect-only", "-qq"]):
         # What is wrong with either, the tests will tell.
-        subprocess.run([sys.executable, *prepare], cwd=ROOT, check=False, stdout=-3, stderr=-3)
+        subprocess.run([sys.executable, *prepare], cwd=ROOT, check=False, **NOWHERE)
     if linting.wait():
         return 1
     with tempfile.TemporaryFile("w+") as said:

@@ -115,7 +115,8 @@ def flash(board: Board, plan: Plan, options: argparse.Namespace, out: Console) -
             out.print(f"removing {path}, which is not of this firmware")
         carry_out(plan, board, out)
         erased = f"{len(plan.erased)} files erased, " if options.erase else ""
-        out.print(f"{erased}{len(plan.changed)} files copied and verified")
+        written = "identity written, " if plan.write_identity else ""
+        out.print(f"{erased}{len(plan.changed)} files copied, {written}verified")
     forgive(board)
     out.print("waiting for the firmware")
     version = wait_until_ready(board, lambda line: None)

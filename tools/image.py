@@ -34,13 +34,15 @@ except ModuleNotFoundError as e:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="image", allow_abbrev=False, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("image", type=Path, help="MicroPython's .bin, as downloaded")
+    parser.add_argument("image", type=Path, nargs="?", help="MicroPython's .bin, as downloaded")
     parser.add_argument("-o", "--output", type=Path, help="where to write it")
     parser.add_argument("--factory", type=Path, metavar="FILE", help="the /factory.json to put in")
     parser.add_argument("--update-key", type=Path, metavar="FILE", help="whose updates it takes")
     parser.add_argument("--frozen", action="store_true", help="it holds the firmware's modules")
     parser.add_argument("--flash-mb", type=int, help="size of the board's flash chip, if larger")
     options = parser.parse_args()
+    if not options.image:
+        refuse("image", "expected MicroPython's .bin to join with: make image IMAGE=FILE.bin")
     try:
         data = options.image.read_bytes()
         chip = chip_of(data)
