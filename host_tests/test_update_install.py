@@ -87,7 +87,7 @@ def test_what_is_there_already_is_not_fetched_again(bench: Board) -> None:
     assert len(same) > 3
     assert len(bundle) - whole["fetched"] == sum(len(bench.new[name]) for name in same)
     bench.lay_out()
-    assert bench.do("boot", "install", bundle=stored(bench, bundle), cut=45) is None
+    assert bench.do("boot", "install", bundle=stored(bench, bundle), cut=70) is None
     rest = told(bench, "boot", "install", bundle=bundle)
     assert "refused" not in rest
     assert rest["fetched"] < whole["fetched"]

@@ -34,7 +34,11 @@ _UPDATER = (
     "device/slots.mpy",
     "device/unloading.mpy",
     "cloud/install.mpy",
+    "cloud/refused.mpy",
+    "cloud/update_key.mpy",
     "cloud/bundle_check.mpy",
+    "cloud/bundle_files.mpy",
+    "cloud/bundle_manifest.mpy",
     "cloud/signature.mpy",
 )
 

@@ -9,19 +9,20 @@ from binascii import crc32
 
 from micropython import const
 
-from cloud.install import NEW, Refused, Running, slots, walk
+from cloud.install import NEW, lines
+from cloud.refused import Refused, Running
 
 _RESERVE = const(16)  # blocks: settings, records, and what LittleFS needs to move
 _GONE = const(8)  # files that are removed between two looks at a slot
 
 
-def fit(slot, have):
+def fit(folder, have):
     """Returns version, blocks and bytes of a bundle that fits this device. Else Refused."""
     variant, image, native, mpy, bits, root = have
     number = "0.0.0"
     blocks = total = 0
     folders = set()
-    for words in slots.lines(slot, NEW):
+    for words in lines(folder + NEW):
         name, value = words[0], words[1]
         if name == "file":
             length = int(words[2])
@@ -38,7 +39,7 @@ def fit(slot, have):
             raise Refused("it is compiled for mpy %s, this device runs %s" % (value, mpy))
         elif name == "small-int-bits" and int(value) > bits:
             raise Refused("it is compiled for small ints of %s bits" % value)
-        elif name == "image" and slots.ordered(value) > slots.ordered(image.split("-")[0]):
+        elif name == "image" and _ordered(value) > _ordered(image.split("-")[0]):
             raise Refused("it needs MicroPython %s, this device has %s" % (value, image))
         elif name == "root" and int(value) > root:
             raise Refused("it needs another boot.py, which no update brings: tools/flash.py does")
@@ -48,34 +49,49 @@ def fit(slot, have):
 def order(number, version, downgrade):
     if number == version:
         raise Running("%s is already running" % number)
-    if slots.ordered(number) < slots.ordered(version) and not downgrade:
+    if _ordered(number) < _ordered(version) and not downgrade:
         raise Refused("%s is older than %s, and no downgrade was asked for" % (number, version))
 
 
+def _ordered(number):
+    """ "0.10.0" as what can be compared."""
+    return [int(part) for part in number.split(".")]
+
+
 def space(folder, blocks):
-    stat = os.statvfs(slots.root + "/")
-    free = stat[3] * stat[0] // 4096 + sum(-(-size // 4096) for _, size in walk(folder))
+    stat = os.statvfs("/")
+    free = stat[3] * stat[0] // 4096 + sum(-(-size // 4096) for _, size in _walk(folder))
     if blocks + _RESERVE > free:
         raise Refused("no space: it takes %d kB, %d kB are free" % (4 * blocks, 4 * free))
 
 
-def clean(slot, folder):
+def clean(folder):
     """Removes what the new manifest does not name, and folders that are empty."""
     named = {_short(NEW[1:])}
-    for line in slots.lines(slot, NEW):
+    for line in lines(folder + NEW):
         if line[0] == "file":
             named.add(_short(line[3]))
     yield
     gone = [""] * _GONE
     while len(gone) == _GONE:  # a whole slot's paths at a time would not fit into memory
         gone = []
-        for path, _ in walk(folder):
+        for path, _ in _walk(folder):
             if _short(path) not in named and len(gone) < _GONE:
                 gone.append(path)
         for path in gone:
             os.remove(folder + "/" + path)
             yield
     _remove_empty(folder)
+
+
+def _walk(folder, inside=""):
+    """(path, bytes) of every file in a folder, paths from there."""
+    for entry in os.ilistdir(folder + "/" + inside if inside else folder):
+        path = inside + "/" + entry[0] if inside else entry[0]
+        if entry[1] == 0x4000:
+            yield from _walk(folder, path)
+        else:
+            yield path, os.stat(folder + "/" + path)[6]
 
 
 def _short(path):

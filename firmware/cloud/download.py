@@ -11,7 +11,7 @@ of the image because that waits for ever, keeps the whole answer and verifies no
 from micropython import const
 
 from cloud.faults import Fault
-from cloud.install import Refused
+from cloud.refused import Refused
 from device.unloading import unload
 
 _SKIP = const(16384)  # bytes that are rather read over than asked for anew
@@ -24,7 +24,7 @@ class Download:
     tries = 12  # in a row without a byte of use: eight minutes
 
     def __init__(self, where, dial, time):
-        """`where`: what http_head.parse() makes of a URL; `dial(tls, host, port)` returns a Wire
+        """`where`: (True for TLS, host, port, path); `dial(tls, host, port)` returns a Wire
         or raises a Fault."""
         self._where = where
         self._dial = dial

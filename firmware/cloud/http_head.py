@@ -7,29 +7,11 @@ In: a Wire. Out: where in the file the answer's body begins; Refused or Fault in
 from micropython import const
 
 from cloud.faults import Fault
-from cloud.install import Refused
+from cloud.refused import Refused
 
-_URL = const(400)  # characters
 _LINE = const(512)  # bytes of a line of the answer's head
 _LINES = const(64)
 _AT_ONCE = const(256)  # bytes of a head in one step
-
-
-def parse(url):
-    """(True for TLS, host, port, path), or ValueError."""
-    scheme, _, rest = url.partition("://")
-    host, _, path = rest.partition("/")
-    host, _, port = host.partition(":")
-    tls = scheme == "https"
-    if not port:
-        port = "443" if tls else "80"
-    good = scheme in ("http", "https") and host and port.isdigit() and 0 < int(port) < 65536
-    if not good or len(url) > _URL or "@" in host or not all("!" <= c <= "~" for c in url):
-        raise ValueError(
-            "url is %s, expected http://host/path or https://host/path, 400 characters at most"
-            % url[:64]
-        )
-    return tls, host, int(port), "/" + path.partition("#")[0]
 
 
 class Head:
@@ -37,7 +19,7 @@ class Head:
     where it is asked to."""
 
     def __init__(self, wire, where, offset):
-        """Asks; `where`: see parse()."""
+        """Asks; `where`: (True for TLS, host, port, path)."""
         tls, host, port, path = where
         if port != (443 if tls else 80):
             host += ":%d" % port

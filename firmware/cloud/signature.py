@@ -15,6 +15,7 @@ def verify(modulus, digest, signature):
     s = int.from_bytes(signature, "big")
     if len(signature) != size or s >= n:
         return False
+    modulus = signature = None  # both are there as numbers, and memory is short
     power = s
     for _ in range(16):
         power = power * power % n

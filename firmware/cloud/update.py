@@ -3,56 +3,52 @@ messages, the main thread answers, reports and restarts. Loaded for one update.
 
 In: the URL of a bundle. Out: `response`s and `event`s, see docs/protocol.md; at the end a restart
 into the new slot, which is then on trial (trial.py).
+
+What installs (install.py) is loaded once the server has answered, for a board has no room for it
+beside what dials. Where that is short when a connection breaks, it is let go of and begins anew:
+what it has brought is kept.
 """
 
 import asyncio
+import gc
 import json
 
 from micropython import const
 from version import VERSION
 
-from cloud import install
 from cloud.download import Download
+from cloud.refused import Refused, Running
 from device.unloading import unload
 
 _REST = const(30)  # times as long as a step took: metering keeps 95 % of the time
 _LONGEST_REST_MS = const(1000)
 _LOOK_S = 0.1
+_ANEW = const(4)  # times at most that it begins anew for want of memory
+_FIRST = (0, 1)  # offset and size: where a bundle begins, and so does install()
+_LOADED = ("cloud.update", "cloud.download", "cloud.http_head", "cloud.refused")
+_TO_INSTALL = (
+    "cloud.install",
+    "cloud.bundle_manifest",
+    "cloud.bundle_check",
+    "cloud.bundle_files",
+    "cloud.signature",
+    "cloud.update_key",
+    "device.slots",
+)
 
 
-def start(name, arguments, uplink, parts, view):
-    """For the command with the id `name`; `view` is the buffer. Returns the task to be run, or
-    ValueError."""
-    url = None
-    downgrade = False
-    for argument, value in arguments.items():
-        if argument == "url" and type(value) is str:
-            url = value
-        elif argument == "downgrade" and type(value) is bool:
-            downgrade = value
-        elif argument in ("url", "downgrade"):
-            raise ValueError("%s is %s, expected %s" % (argument, json.dumps(value)[:40],
-                             "a text" if argument == "url" else "true or false"))  # fmt: skip
-        else:
-            raise ValueError("update takes no %s" % argument[:40])
-    if url is None:
-        raise ValueError("url is missing, expected http://host/path or https://host/path")
-    from cloud.http_head import parse  # noqa: PLC0415 (for a moment)
-
-    where = parse(url)
-    unload("cloud.http_head")
-    if uplink.job is not None:
-        raise ValueError("an update is under way")
-    job = Job(where, downgrade, uplink.dial, parts, view)
+def start(name, asked, uplink, parts, view):
+    """For the command with the id `name`; `asked`: see update_request.py; `view` is the buffer."""
+    job = Job(asked, uplink.dial, parts, view)
+    asyncio.create_task(job.report(name, uplink, parts))
     uplink.job = job.step
-    return job.report(name, uplink, parts)
 
 
 class Job:
     """step() is for the uplink's thread, report() for the main one; `ended` passes from one to
     the other, and so does `version`."""
 
-    def __init__(self, where, downgrade, dial, parts, view):
+    def __init__(self, asked, dial, parts, view):
         time = parts["time"]
         self.version = None  # once the bundle is known to be good
         self.size = 0
@@ -62,11 +58,12 @@ class Job:
         self._time = time
         self._not_before = time.ticks_ms()
         self._view = view
-        self._download = Download(where, dial, time)
-        self._install = install.install(
-            self._view, install.about(parts["identity"].variant), VERSION, downgrade, self._judged
-        )
-        self._wanted = None
+        self._download = Download(asked[:4], dial, time)
+        self._variant = parts["identity"].variant
+        self._downgrade = asked[4]
+        self._anew = _ANEW
+        self._install = None  # type: ignore[var-annotated]  # install.install(...)
+        self._wanted = _FIRST
 
     def step(self):
         """One piece of work, or none. Called all the time."""
@@ -79,16 +76,20 @@ class Job:
             self._work()
         except StopIteration:
             self.ended = True
-        except install.Running:
+        except Running:
             self.running = True
             self._end()
-        except install.Refused as reason:
+        except Refused as reason:
             self._end(str(reason))
         except OSError as error:
             full = error.errno == 28
             self._end("flash is full" if full else "flash failed (error %s)" % error.errno)
         except MemoryError:
-            self._end("not enough memory at the moment")
+            self._anew -= 1
+            if self._anew < 0:
+                self._end("not enough memory at the moment")
+            else:
+                self._let_go()
         except Exception as fault:  # of what came from outside nothing may end the thread
             self._end("failed: %r" % fault)
         took = self._time.ticks_diff(self._time.ticks_ms(), now)
@@ -102,7 +103,26 @@ class Job:
             count = self._download.read(offset, self._view, size)
             if not count:
                 return
+        if self._install is None:
+            from cloud import install  # noqa: PLC0415 (see above)
+
+            have = install.about(self._variant)
+            self._install = install.install(
+                self._view, have, VERSION, self._downgrade, self._judged
+            )
+            install = None  # type: ignore[assignment]
+            next(self._install)  # it wants what has come
         self._wanted = self._install.send(count)
+
+    def _let_go(self):
+        """Back to the start, where least memory is taken."""
+        self._download.close()
+        if self._install is not None:
+            self._install.close()
+            self._install = None
+        self._wanted = _FIRST
+        unload(*_TO_INSTALL)
+        gc.collect()
 
     def _judged(self, version, size):
         self.size = size
@@ -110,8 +130,7 @@ class Job:
 
     def _end(self, words=None):
         self.problem = words
-        self._download.close()
-        self._install.close()
+        self._let_go()
         self.ended = True
 
     async def report(self, name, uplink, parts):
@@ -125,6 +144,7 @@ class Job:
                 uplink.respond(_response(name, {"version": self.version, "running": VERSION}))
             await asyncio.sleep(_LOOK_S)
         uplink.job = None
+        unload(*_LOADED)  # garbage once this has ended
         if self.running:
             uplink.respond(_response(name, {"version": VERSION, "running": VERSION}))
         elif self.problem is not None:

@@ -4,8 +4,8 @@ from expect import Part, raises
 
 from cloud.download import Download
 from cloud.faults import Fault
-from cloud.http_head import parse
-from cloud.install import Refused
+from cloud.refused import Refused
+from cloud.update_request import parse
 
 FILE = bytes(range(256)) * 100
 SIZE = len(FILE)

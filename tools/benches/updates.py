@@ -66,6 +66,10 @@ def report(image: Image, console: Console, quick: bool) -> None:
         "device/unloading.mpy",
         "cloud/install.mpy",
         "cloud/bundle_check.mpy",
+        "cloud/bundle_files.mpy",
+        "cloud/bundle_manifest.mpy",
+        "cloud/refused.mpy",
+        "cloud/update_key.mpy",
         "cloud/signature.mpy",
     )
     new = {
