@@ -28,8 +28,8 @@ class Calling:
         self._ca_path = ca_path
         self._alive = alive
 
-    def broker(self, provider, identity, topic):
-        """A SafeClient whose last will goes to `topic`."""
+    def broker(self, provider, identity, topic, received):
+        """A SafeClient whose last will goes to `topic`, with `received` for its buffer."""
         context = self._context(provider["tls"], provider["host"])
         client = SafeClient(
             "ampguard-" + identity.serial,
@@ -41,6 +41,7 @@ class Calling:
             context=context,
             socket=self._socket,
             time=self._time,
+            received=received,
         )
         client.alive = self._alive
         client.set_last_will(topic, protocol.last_will_payload(), True, 1)

@@ -21,7 +21,7 @@ _DOUBT_MS = const(1500)  # a PINGRESP that takes longer is no steady second's
 _RESEND_MS = const(4000)  # without a PUBACK
 _PIECES_MS = const(5000)  # for a packet to arrive whole
 _TAKEN = const(1000)  # bytes of the longest message taken
-_RECEIVE = const(1050)  # it in a packet, with the topic of the longest serial
+RECEIVE = const(1050)  # it in a packet, with the topic of the longest serial
 _HEAD = const(256)  # of a longer one: its id may be there
 
 
@@ -30,8 +30,20 @@ class SafeClient(MQTTClient):
     many there were) if it was longer than we take: there is one topic we subscribe to."""
 
     def __init__(
-        self, client_id, *, host, port, user, password, keepalive_s, context, socket, time
+        self,
+        client_id,
+        *,
+        host,
+        port,
+        user,
+        password,
+        keepalive_s,
+        context,
+        socket,
+        time,
+        received=None,
     ):
+        """received: bytearray(RECEIVE) of an earlier one: later there may be no such piece."""
         super().__init__(
             _bytes(client_id), host, port, _bytes(user), _bytes(password), keepalive_s
         )
@@ -41,7 +53,7 @@ class SafeClient(MQTTClient):
         self._context = context
         self._socket = socket
         self._time = time
-        self._received = bytearray(_RECEIVE)
+        self._received = received or bytearray(RECEIVE)
         self._view = memoryview(self._received)
         self._reset()
 
@@ -217,7 +229,7 @@ class SafeClient(MQTTClient):
         """Reads and obeys what has arrived."""
         # One read a call: what came before the end of a connection is looked at before the end.
         size = 0
-        if self._size < _RECEIVE:
+        if self._size < RECEIVE:
             size = self.sock.receive(self._view if self._size == 0 else self._view[self._size :])
         if size:
             self.heard()
@@ -246,8 +258,8 @@ class SafeClient(MQTTClient):
             if not received[body - 1] & 128:
                 break
         end = body + length
-        if end > _RECEIVE:
-            if self._size < _RECEIVE:
+        if end > RECEIVE:
+            if self._size < RECEIVE:
                 return self._incomplete()
             self._handle(received[0], body, end)
             self._skip = end
@@ -309,10 +321,10 @@ class SafeClient(MQTTClient):
             raise Fault(faults.MALFORMED, "the broker sent a malformed message")
         topic_end = body + 2 + self._packet_id(body)
         payload += topic_end - body - 2
-        if payload > min(end, _RECEIVE):
+        if payload > min(end, RECEIVE):
             raise Fault(faults.MALFORMED, "the broker sent a malformed message")
         size = end - payload
-        long = size > _TAKEN or end > _RECEIVE
+        long = size > _TAKEN or end > RECEIVE
         message = bytes(self._view[payload : payload + (_HEAD if long else size)])
         if long:
             message = (message, size)  # type: ignore[assignment]

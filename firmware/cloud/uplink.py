@@ -10,12 +10,14 @@ its turn, and only when no measurement got through for half a minute the thread 
 
 import gc
 import random
+import sys
 
 from micropython import const
 
 from cloud.faults import Fault
 from cloud.live_queue import LiveQueue
-from device.unloading import unload
+from cloud.mqtt import RECEIVE
+from device.unloading import room, unload
 
 _IDLE_MS = const(10)  # a measurement waits this long at most before it is seen
 _HELD_MS = const(30_000)  # a connection that lived this long was a good one
@@ -24,6 +26,9 @@ _RETRY_MS = const(1000)  # after an attempt found no memory
 _RECORDS = const(16)  # between two looks of this thread: it may sit in a DNS query for long
 COMMANDS = const(8)  # that wait; half as many if they are long
 _TO_CALL = ("cloud.calling", "cloud.dialing", "cloud.password", "cloud.default_ca")
+# Bytes that an attempt takes: beside what talks, which is there from the last one, and with it.
+_CALL = 12_000 if sys.maxsize >> 32 else 7_000
+_FIRST_CALL = 21_000 if sys.maxsize >> 32 else 12_000
 _TO_TALK = ("cloud.session", "cloud.mqtt", "cloud.wire")
 
 
@@ -79,8 +84,9 @@ class Uplink:
         self._retry = None  # how to go on after a failure, while there is one
         self.stop_reason = None
         self._client = None  # type: cloud.mqtt.SafeClient # type: ignore[assignment]
+        self._received = None  # a client's buffer, while there is a way
         self.starved_ms = None  # since when messages find no memory
-        self._unheard_ms = None  # and no measurement among them got through
+        self.unheard_ms = None  # and no measurement among them got through
         self.dropped = 0  # measurements too old to be sent, not told yet
         self.announced = 0  # the interval that Home Assistant was told; 0: nothing, -1: unsure
         self.shown_rssi = None
@@ -156,7 +162,8 @@ class Uplink:
         way = self.way()
         if way is None:
             self._enter("off")
-            self.starved_ms = self._unheard_ms = None
+            self.starved_ms = self.unheard_ms = None
+            self._received = None
             unload(*_TO_TALK)
             self.clock.again()
             self.drop_old()
@@ -192,7 +199,7 @@ class Uplink:
                 self._forget_failures()
             took_ms = 0  # it was no attempt but a connection
         else:
-            self.starved_ms = self._unheard_ms = None  # not for want of memory
+            self.starved_ms = self.unheard_ms = None  # not for want of memory
         self.collect(keep=True)
         if trial is not None and trial.state == "connecting":
             trial.words = words
@@ -220,7 +227,10 @@ class Uplink:
         )
 
     def _call(self, provider, ca_path):
-        client = self._calling(ca_path).broker(provider, self._identity, self.root + "status")
+        room(_CALL if "cloud.mqtt" in sys.modules else _FIRST_CALL)
+        self._received = self._received or bytearray(RECEIVE)
+        calling = self._calling(ca_path)
+        client = calling.broker(provider, self._identity, self.root + "status", self._received)
         unload(*_TO_CALL)
         return client
 
@@ -285,13 +295,13 @@ class Uplink:
         now = self.time.ticks_ms()
         if self.starved_ms is None:
             self.starved_ms = now
-        if self._unheard_ms is None:
-            self._unheard_ms = now
-        return self.time.ticks_diff(now, self._unheard_ms) > _STARVED_MS
+        if self.unheard_ms is None:
+            self.unheard_ms = now
+        return self.time.ticks_diff(now, self.unheard_ms) > _STARVED_MS
 
     def heard(self):
         """A measurement found memory."""
-        self._unheard_ms = None
+        self.unheard_ms = None
 
     def fed(self):
         """Whatever was to be sent found memory."""
