@@ -245,7 +245,7 @@ def portal(monkeypatch: pytest.MonkeyPatch) -> Any:
 def made(portal: Any, **parts: Any) -> Any:
     for name in ("link", "identity", "settings", "meter"):
         parts.setdefault(name, Part())
-    parts.setdefault("uplink", Part(trial=None, starved_ms=None, state="off"))
+    parts.setdefault("uplink", Part(trial=None, starved_ms=None, unheard_ms=None, state="off"))
     parts.setdefault("time", Clock())
     return portal.Portal(**parts)
 
@@ -253,7 +253,7 @@ def made(portal: Any, **parts: Any) -> Any:
 def test_what_answers_is_loaded_with_the_first_request_and_let_go_when_nobody_asks(portal) -> None:
     async def story() -> None:
         access_point, socket = Part(active=True), Socket()
-        uplink = Part(trial=Part(state="failed"), starved_ms=None)
+        uplink = Part(trial=Part(state="failed"), starved_ms=None, unheard_ms=None)
         task = asyncio.create_task(
             made(portal, access_point=access_point, socket=socket, uplink=uplink).run()
         )
@@ -323,7 +323,7 @@ def test_a_portal_closes_for_a_report_that_finds_no_memory_and_lets_an_online_de
     async def story() -> None:
         alive: list[int] = []
         clock, socket = Clock(), Socket()
-        uplink = Part(trial=None, starved_ms=None, state="connecting")
+        uplink = Part(trial=None, starved_ms=None, unheard_ms=None, state="connecting")
         parts = {"socket": socket, "uplink": uplink, "time": clock}
         task = asyncio.create_task(
             made(portal, access_point=Part(active=True), **parts).run(lambda: alive.append(1))
@@ -362,7 +362,7 @@ def test_a_portal_that_has_no_room_to_answer_is_brief_until_there_is(portal, mon
     made_brief: list[Any] = []
 
     class Desk:
-        def __init__(self, socket: Any, time: Any, address: object, **parts: Any) -> None:
+        def __init__(self, *_: object, **parts: Any) -> None:
             self.steps, self.closed = 0, False
             made_brief.append(self)
 
@@ -384,7 +384,7 @@ def test_a_portal_that_has_no_room_to_answer_is_brief_until_there_is(portal, mon
 
     async def story() -> None:
         clock = Clock()
-        uplink = Part(trial=None, starved_ms=None, state="online")
+        uplink = Part(trial=None, starved_ms=None, unheard_ms=None, state="online")
         parts = {"socket": Socket(), "uplink": uplink, "time": clock}
         task = asyncio.create_task(made(portal, access_point=Part(active=True), **parts).run())
         await looks(5)
@@ -402,10 +402,13 @@ def test_a_portal_that_has_no_room_to_answer_is_brief_until_there_is(portal, mon
         await looks(40)
         (desk,) = made_brief
         assert desk.steps > 10
-        uplink.starved_ms = clock.ticks_ms()  # who calls the broker needs this room too
+        uplink.starved_ms = clock.ticks_ms()  # by what can wait
+        await looks(40)
+        assert (desk.closed, len(made_brief)) == (False, 1)
+        uplink.unheard_ms = clock.ticks_ms()  # not even a measurement: it needs this room too
         await looks(40)
         assert (desk.closed, len(made_brief)) == (True, 1)
-        uplink.starved_ms = None
+        uplink.starved_ms = uplink.unheard_ms = None
         await looks(40)
         assert (len(made_brief), made_brief[1].closed, len(Door.made)) == (2, False, 1)
         free[0] = portal._LISTEN

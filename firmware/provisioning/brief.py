@@ -6,35 +6,41 @@ two mains cycles; a tenth of the memory that pages take.
 """
 
 import json
-from errno import EAGAIN
 
 from micropython import const
 
-from provisioning.words import Words, escape, language_of
+from provisioning.words import PIECE, Words, escape, language_of
 
-_HEAD = const(2048)  # bytes of a request
-_PIECE = const(512)  # bytes read at a time
-_PATIENCE_MS = const(2000)  # for a request to arrive whole
-_ANSWER = "HTTP/1.0 200 OK\r\nCache-Control: no-store\r\nContent-Type: %s\r\n\r\n%s"
-_PAGE = (
-    '<!doctype html><html lang="%s"><meta charset="utf-8"><meta name="viewport" '
-    'content="width=device-width"><meta http-equiv="refresh" content="3;url=/status">'
-    '<link rel="stylesheet" href="/portal.css"><title>Amp Guard</title><main>'
-    '<section class="card state" role="status"><h1>%s</h1><p>%s</p><p>%s</p></section></main>'
+_PATIENCE_MS = const(2000)  # for it to arrive whole
+_ANSWER = b"HTTP/1.0 200 OK\r\nCache-Control: no-store\r\nContent-Type: "
+_JSON = b"application/json\r\n\r\n"
+_HTML = b'text/html; charset=utf-8\r\n\r\n<!doctype html><html lang="'
+_TOP = (
+    b'"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    b'<meta http-equiv="refresh" content="3;url=/status">'
+    b'<link rel="stylesheet" href="/portal.css">'
+    b'<title>Amp Guard</title><main><section class="card state" role="status"><h1>'
 )
+_PARAGRAPH = b"</h1><p>"
+_NEXT = b"</p><p>"
+_BOTTOM = b"</p></section></main>"
 
 
 class Brief:
-    """`link`, `uplink` and `settings` say how it stands. OSError: the address is not there."""
+    """`buffer` takes what a phone says; `link`, `uplink` and `settings` know how it stands.
+    OSError: the address is not there."""
 
-    def __init__(self, socket, time, address, *, link, uplink, settings, **_):
+    def __init__(self, socket, time, address, buffer, *, link, uplink, settings, **_):
         self._time = time
         self._link = link
         self._uplink = uplink
         self._settings = settings
         self._phone = None  # the connection that is listened to
         self._since_ms = 0
-        self._head = b""  # what it has said so far
+        self._head = buffer
+        self._said = memoryview(buffer)
+        self._size = 0  # bytes it has said
+        self._piece = bytearray(PIECE)  # from the start: later there may be no such piece
         self._door = socket.socket()
         self._door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._door.bind(address)
@@ -52,39 +58,65 @@ class Brief:
                 self._phone, _ = self._door.accept()
                 self._phone.setblocking(False)
                 self._since_ms = self._time.ticks_ms()
-            piece = self._phone.recv(_PIECE)
-            self._head += piece
-            whole = b"\r\n\r\n" in self._head
-            if whole:
-                self._phone.send(self._answer(self._head.decode()))
-            elif piece and len(self._head) < _HEAD:
+            if self._hears():
                 return
-        except OSError as error:
-            now_ms = self._time.ticks_ms()
-            waited_ms = self._time.ticks_diff(now_ms, self._since_ms)
-            if error.errno == EAGAIN and (self._phone is None or waited_ms < _PATIENCE_MS):
-                return
-        except (MemoryError, UnicodeError, IndexError):
-            pass  # it comes again by itself, or asked for nothing
+            if self._is_whole():
+                self._answer()
+        except (OSError, MemoryError, UnicodeError):
+            pass  # nobody there, or gone; no room: it comes again by itself; or no text
         self._hang_up()
 
+    def _hears(self):
+        """Whether there is more to hear, now or soon."""
+        size = self._phone.readinto(self._said[self._size :])  # type: ignore[union-attr]
+        if size is None:
+            waited_ms = self._time.ticks_diff(self._time.ticks_ms(), self._since_ms)
+            return waited_ms < _PATIENCE_MS
+        self._size += size
+        return size and self._size < len(self._head) and not self._is_whole()
+
+    def _is_whole(self):
+        return self._head.find(b"\r\n\r\n", 0, self._size) >= 0
+
     def _hang_up(self):
-        self._head = b""
+        self._size = 0
         if self._phone is not None:
             self._phone.close()
             self._phone = None
 
-    def _answer(self, head):
-        language = language_of(_header(head, "cookie"), _header(head, "accept-language"))
-        words = Words(__file__.rpartition("/")[0] + "/", language)
+    def _answer(self):
+        """In small pieces: the heap may have no large one."""
+        send = self._phone.send  # type: ignore[union-attr]
+        language = language_of(self._header(b"Cookie"), self._header(b"Accept-Language"))
+        words = Words(__file__.rpartition("/")[0] + "/", language, self._piece)
         try:
-            if head.split(" ", 2)[1] == "/status.json":
-                return (_ANSWER % ("application/json", self._status(words))).encode()
+            send(_ANSWER)
+            if self._head.find(b" /status.json ", 0, self._size) > 0:
+                send(_JSON)
+                send(self._status(words).encode())
+                return
             heading, first, second = self._news(words)
-            page = _PAGE % (language, heading, first, second)
-            return (_ANSWER % ("text/html; charset=utf-8", page)).encode()
+            send(_HTML)
+            send(language.encode())
+            send(_TOP)
+            send(heading.encode())
+            send(_PARAGRAPH)
+            send(first.encode())
+            send(_NEXT)
+            send(second.encode())
+            send(_BOTTOM)
         finally:
             words.close()
+
+    def _header(self, name):
+        """The value of the request's header, "" if there is none."""
+        head = self._head
+        for spelt in (name, name.lower()):
+            start = head.find(b"\r\n%s: " % spelt, 0, self._size)
+            if start >= 0:
+                start += len(spelt) + 4
+                return bytes(self._said[start : head.find(b"\r\n", start, self._size)]).decode()
+        return ""
 
     def _status(self, words):
         state, reason, ip = self._link.trial
@@ -106,12 +138,3 @@ class Brief:
         cloud = self._uplink.state.partition(":")[0]
         key = "cloud_" + (cloud if cloud in ("online", "connecting") else "goes_on")
         return title, words["address"] % ip, words[key]
-
-
-def _header(head, name):
-    """The value of a request's header, "" if there is none."""
-    start = head.lower().find("\r\n%s:" % name)
-    if start < 0:
-        return ""
-    start += len(name) + 3
-    return head[start : head.find("\r\n", start)]

@@ -114,12 +114,15 @@ class Portal:
             await asyncio.sleep(_LOOK_S)
         brief = None
         try:
-            while self._access_point.active and not self._starving(0) and not is_free(_LISTEN):
+            uplink = self._parts["uplink"]
+            while self._access_point.active and uplink.unheard_ms is None and not is_free(_LISTEN):
                 if not brief:
                     room(_BRIEF)
                     from provisioning.brief import Brief  # noqa: PLC0415 (see above)
 
-                    brief = Brief(self._socket, self._time, (ADDRESS, 80), **self._parts)
+                    self._buffer = self._buffer or bytearray(PACKET)
+                    address = (ADDRESS, 80)
+                    brief = Brief(self._socket, self._time, address, self._buffer, **self._parts)
                 for _ in range(_STEPS):
                     brief.step()
                     await asyncio.sleep(_LOOK_S / _STEPS)
