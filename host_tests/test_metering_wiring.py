@@ -254,10 +254,58 @@ def test_a_clamp_is_called_reversed_with_the_doubt_that_its_phase_exports() -> N
     bench = Bench(rng)
     bench.show(Site([9, -10, 6], [10, 5, 20]), RIGHT, times=4)
     assert bench.keys == ["reversed"]
-    assert bench.wiring.state["confidence"] <= 0.9
+    assert 0.6 <= bench.wiring.state["confidence"] <= 0.8
     for amperes in (-4, -11, -6):  # loads and sun go on and off: both ways round it looks alike
         bench.show(Site([9, amperes, 6], [10, 5, 20]), RIGHT, times=2)
-    assert bench.wiring.state["confidence"] <= 0.9
+    assert bench.wiring.state["confidence"] <= 0.8
+
+
+def test_two_clamps_called_reversed_are_doubted_more_than_one() -> None:
+    """One building that exports explains both."""
+    bench = Bench(random.Random(4))
+    bench.show(Site([-9, 10, -6], [10, 5, 20]), RIGHT, times=4)
+    assert bench.clamps == ["-L1", "L2", "-L3"]
+    assert bench.wiring.state["confidence"] <= 0.5
+
+
+@pytest.mark.parametrize("gives", [True, False])
+def test_loads_that_pull_their_voltage_down_tell_export_from_a_reversed_clamp(
+    gives: bool,
+) -> None:
+    rng = random.Random(8)
+    grips = RIGHT if gives else reverse(RIGHT, 1)
+    bench = Bench(rng)
+    for amperes in (16, 10, 15, 9, 18):
+        site = Site([9, -amperes if gives else amperes, 6], [10, 5, 20], mains_ohm=0.3)
+        bench.show(site, grips, times=2)
+    assert bench.clamps == list(grips)
+    assert bench.wiring.state["confidence"] >= 0.8
+
+
+@pytest.mark.parametrize("moved_mv", [[300, -300], [30_000, -20_000], [-230_000, 230_000]])
+def test_voltages_that_move_too_little_or_too_much_say_nothing_of_a_clamp(
+    moved_mv: list[int],
+) -> None:
+    """Neighbours, taps, phases that fail and return: no mains lose as much to this load."""
+    said = []
+    for moves in ([0, 0], moved_mv):
+        bench = Bench(random.Random(8))
+        moved = 0
+        for amperes, move in zip((10, 16, 9), (0, *moves), strict=True):
+            moved += move
+            m = bench._message(Site([9, amperes, 6], [10, 5, 20]), reverse(RIGHT, 1), "123")
+            m.u_mv[1] = max(50_000, m.u_mv[1] + moved)
+            wiring_sites.wiring_judge.judge(bench.wiring, m)
+        said.append(bytes(bench.wiring.steps))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("switched", [0, 9])
+def test_where_three_of_ten_sites_export_unmarked_wrong_claims_are_bounded(switched: int) -> None:
+    """Before a load was switched they can't be told; the doubt is as large as can be while a
+    clamp that is reversed is named. Later the voltages tell."""
+    tally = tallied(SITES["PF >= 0.9"], 0.25, 120, 5, exporting=0.3, switched=switched)
+    assert tally.wrong <= (1.15 if switched else 1.8) * tally.admitted
 
 
 def test_a_single_phase_site_knows_a_reversed_clamp_from_export_no_better_than_it_can() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import itertools
 import math
 import random
@@ -53,11 +54,13 @@ DOUBLE += [(grips, "132") for grips, sequence in SINGLE if sequence == "123"]
 
 @dataclass
 class Site:
-    """Three loads: currents in A, how far each lags in degrees, the converter's noise."""
+    """Three loads: currents in A, how far each lags in degrees, the converter's noise, and what
+    the mains lose on the way."""
 
     i: list[float]
     phi: list[float]
     noise_lsb: float = 2.0
+    mains_ohm: float = 0.0
 
     @classmethod
     def draw(cls, rng: random.Random, least_pf: float = 0.9) -> Site:
@@ -67,6 +70,13 @@ class Site:
             [rng.uniform(-widest, widest) for _ in range(3)],
             rng.uniform(1, 3),
         )
+
+    def switch(self, phase: int, rng: random.Random) -> None:
+        """A load of 3 to 16 A and PF 0.9 or more goes on, or as much goes off."""
+        load = cmath.rect(rng.uniform(3, 16), math.radians(rng.uniform(-25, 25)))
+        now = cmath.rect(self.i[phase], math.radians(self.phi[phase]))
+        now += load if rng.random() < 0.7 else -load
+        self.i[phase], self.phi[phase] = abs(now), math.degrees(cmath.phase(now))
 
 
 class Bench:
@@ -90,8 +100,12 @@ class Bench:
     def _message(self, site: Site, grips: Grips, sequence: str) -> Measurement:
         third = 120 if sequence == "123" else -120
         m = Measurement(1, 1)
-        m.f_mhz, m.u_mv = 50_000, [230_000] * 3
+        m.f_mhz = 50_000
         for phase in range(3):
+            drop = site.mains_ohm * site.i[phase] * math.cos(math.radians(site.phi[phase]))
+            m.u_mv[phase] = 230_000 - round(1000 * drop)
+            if site.mains_ohm:  # the neighbours'
+                m.u_mv[phase] += round(self.rng.gauss(0, 400))
             self._sum(3 + phase, phase * third, 0.02)
         for clamp, grip in enumerate(grips):
             if grip is None:

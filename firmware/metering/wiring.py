@@ -67,6 +67,7 @@ class Wiring:
         self.seen = [None] * 3  # angle and mA of each channel when last above the gate
         self.stepped = [None] * 3  # the last step of each: angle and mA
         self.first = [0] * 3  # its angle when it was first seen
+        self.before = None  # what each channel showed at the last look, and the voltages then
         self.both_ways = False  # whether one has turned by itself since
         for h in range(18):
             self.steps[h] = 255  # what steps say of each hypothesis

@@ -17,6 +17,8 @@ _GATE_MA = const(2000)
 _TURNED = const(150)  # degrees, more than loads can differ by
 _STEP_SAME = const(15)  # degrees: a load that was switched before
 _LOADS = const(30)  # degrees that loads seldom move a phase by, and never several at once
+_DIPS_MA = const(4000)
+_DIP_MV = const(1000)  # more than mains vary by from look to look, mostly
 _KNOWN = const(6)  # currents that are remembered, those of the last look among them
 
 
@@ -60,7 +62,8 @@ def gather(w, m):
         w.renew()
     for j in range(w.phases):
         if now[j]:
-            _follow(w, j, now[j], voltages)
+            _follow(w, j, now[j], voltages, [m.u_mv[p] if live[p] else None for p in range(3)])
+    w.before = (now, m.u_mv)
     angles = [None] * 3  # type: list
     weights = [None] * 3  # type: list
     for j in range(3):
@@ -171,7 +174,7 @@ def _same(w, a, b):
     return _one(w.seen[a], w.seen[b])
 
 
-def _follow(w, j, now, voltages):
+def _follow(w, j, now, voltages, u_mv):
     """Keep what channel `j` shows; a load switched on or off is evidence of its own."""
     lag, i_ma = now
     last, w.seen[j] = w.seen[j], now
@@ -185,6 +188,8 @@ def _follow(w, j, now, voltages):
     step_ma = int(math.sqrt(x * x + y * y))
     if step_ma < _GATE_MA:
         return
+    if w.before and last is w.before[0][j]:
+        _dips(w, j, (math.degrees(math.atan2(y, x)), step_ma), voltages, u_mv)
     if i_ma < last[1]:  # switched off
         x, y = -x, -y
     lag = math.degrees(math.atan2(y, x))
@@ -209,6 +214,23 @@ def _follow(w, j, now, voltages):
         w.steps[6 * j + h] = max(1, fits[h] * 255 // most)
 
 
+def _dips(w, j, step, voltages, u_mv):
+    """What the voltages say of a step of degrees and mA: more power into the building pulls its
+    voltage down, as mains have 0.05 to 1 ohm. So it shows which way round a clamp is whether or
+    not the building exports.
+    """
+    for p in range(3):
+        before = w.before[1][p]
+        if u_mv[p] is None or before is None:
+            continue
+        rise = u_mv[p] - before
+        more_ma = step[1] * math.cos(math.radians(_angle(step[0], voltages, p)))
+        off = abs(more_ma)
+        if off >= _DIPS_MA and abs(rise) >= _DIP_MV and off > abs(rise) > off / 20:
+            h = 6 * j + p + 3 * ((rise > 0) != (more_ma > 0))
+            w.steps[h] = max(1, w.steps[h] // 6)
+
+
 def _step_fits(angle):
     return 15 * _typical(angle) + _any_at_all(angle)
 
@@ -230,9 +252,9 @@ def _rows(w, j, angles):
     first, second, steps = [0] * 6, [0] * 6, [0] * 6
     for h in range(6):
         angle, said = angles[h], w.steps[6 * j + h]
-        out = _wrapped(angle + 180)
-        share = _may_export(w, j, h)
-        first[h] = max(1, (_typical(angle) + share * _typical(out) // 96) * said // 255)
-        second[h] = max(1, (_any_at_all(angle) + share * _any_at_all(out) // 96) * said // 255)
+        if abs(angle) > 90 and _may_export(w, j, h):
+            angle = _wrapped(angle + 180)  # how rare that is, is for all clamps together
+        first[h] = max(1, _typical(angle) * said // 255)
+        second[h] = max(1, _any_at_all(angle) * said // 255)
         steps[h] = said
     return first, second, steps

@@ -9,17 +9,21 @@ hypotheses is the confidence.
 Three kinds of sites are thought of, or three phases that lead by 40 degrees would count as three
 independent witnesses against the clamps: PF of 0.9 and more; any power factor (a quarter as
 likely); any, but the same on all phases (a machine, rows of lamps; one in 32). Power that flows
-out may do so because the building exports (one in 96), unless a person has confirmed the clamps.
+out may do so because the building exports, unless a person has confirmed the clamps. That is one
+cause for all phases: it costs little more to explain two of them than one, so that two clamps said
+to be reversed are doubted more than one.
 `make bench ARGS=wiring` measures whether the confidence is honest.
 """
 
 from micropython import const
 
-_NAMED = const(70)  # percent: a claim below it is not made
+_PLACED = const(70)  # percent a conductor, either way round, must have for a claim
+_NAMED = const(60)  # and percent for the conductor and the way
 _ANY = const(2)  # a site of any power factor is one in 2^2
 _ALIKE = const(5)
 _NEAR = const(10)  # degrees between phases that are alike
 _WIDEST = const(65)
+_EXPORTS = (256, 6, 1, 1)  # how likely in 256: power flows out on so many of the phases seen
 
 
 def weigh(w, evidence):
@@ -41,7 +45,7 @@ def weigh(w, evidence):
             continue
         if h // 3 == w.expected[j] // 3:
             claims[j] = h
-            flows_in += 1
+            flows_in += abs(angles[j][h]) <= 90
         elif not live[j]:  # a turned voltage knows no export
             outward = "L%d" % (j + 1)
         elif not exports:  # exporting or reversed: only the installer knows
@@ -69,9 +73,10 @@ def _outflow(w, angles):
 
 
 def _weigh(w, angles, weights, same, others):
-    """Percent of the likeliest hypothesis of each channel, which that is, and percent of the
-    likeliest joint one. `others`: two phases of which the sequence is not known: both are weighed,
-    the unusual one as a fault. The loops make no object: on a small heap each would be swept up.
+    """Percent of the likeliest hypothesis of each channel, 0 where even the conductor is open;
+    which that is; percent of the likeliest joint one. `others`: two phases of which the sequence
+    is not known: both are weighed, the unusual one as a fault. The loops make no object: on a
+    small heap each would be swept up.
     """
     rows = [(None,) if row is None else _worth_it(row) for row in weights]
     swapped = [_swapped(h, others) for h in range(6)] if others else None
@@ -100,8 +105,9 @@ def _weigh(w, angles, weights, same, others):
     for j in range(3):
         if weights[j] and total:
             most = max(sums[j])
-            best[j] = sums[j].index(most)
-            percent[j] = most * 100 // total
+            best[j] = h = sums[j].index(most)
+            if (most + sums[j][h - 3]) * 100 >= total * _PLACED:
+                percent[j] = most * 100 // total
     return percent, best, highest * 100 // total if total else 0
 
 
@@ -125,7 +131,7 @@ def _swapped(h, others):
 def _likely(hypothesis, angles, weights):
     """How likely the angles of a joint hypothesis are, over the three kinds of sites."""
     first = second = third = 1 << 24
-    least, most, several = 180, -180, 0
+    least, most, several, out = 180, -180, 0, 0
     for j in range(3):
         h = hypothesis[j]
         if h is None:
@@ -135,12 +141,16 @@ def _likely(hypothesis, angles, weights):
         second = (second >> 8) * row[1][h]
         third = (third >> 8) * row[2][h]
         angle = angles[j][h]
+        if abs(angle) > 90:
+            out += 1
+            angle += -180 if angle > 0 else 180
         least = min(least, angle)
         most = max(most, angle)
         several += 1
     if several < 2 or most - least > _NEAR or max(most, -least) > _WIDEST:
         third = 0
-    return first + (second >> _ANY) + (third >> _ALIKE) >> 10  # 14 bits, as _prior >> 6 has 15
+    likely = first + (second >> _ANY) + (third >> _ALIKE) >> 10  # 14 bits, as _prior >> 6 has 15
+    return likely * _EXPORTS[out] >> 8
 
 
 def _prior(w, hypothesis, same):

@@ -90,7 +90,7 @@ def _stated(percent):
     """
     if percent:
         percent = max(50, percent - min(100 - percent, 5))
-    for step in (99, 98, 95, 90, 80, 70, 50):
+    for step in (99, 98, 95, 90, 80, 70, 60, 50):
         if percent >= step:
             return step / 100
     return None
