@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 import random
 import sys
@@ -394,6 +395,72 @@ def test_a_clamp_that_falls_off_is_told_within_six_seconds() -> None:
             bench.wiring.look(bench._message(site, grips, "123"))
         assert bench.clamps == list(grips)
         assert bench.keys == (["silent"] if None in grips else [])
+
+
+@pytest.mark.parametrize("grip", ["N", "-N"])
+def test_a_clamp_around_n_is_found_by_the_loads_that_both_others_see_switched(grip: str) -> None:
+    rng = random.Random(7)
+    found = wrong = 0
+    for n in range(12):
+        site = Site([rng.uniform(5, 25) for _ in range(3)], [rng.uniform(-20, 20) for _ in "123"])
+        grips = tuple(grip if clamp == n % 3 else own for clamp, own in enumerate(RIGHT))
+        bench = Bench(rng)
+        bench.show(site, grips)
+        for switched in range(21):
+            site.switch(switched % 3, rng)
+            bench.show(site, grips, times=2)
+        found += ("neutral", (n % 3 + 1, RIGHT[n % 3])) in bench.wiring.findings
+        wrong += any(c not in (None, g) for c, g in zip(bench.clamps, grips, strict=True))
+    assert found >= 10
+    assert wrong <= 2
+
+
+def test_a_clamp_moved_from_n_to_its_phase_is_not_said_to_be_around_n() -> None:
+    rng = random.Random(7)
+    bench, site = Bench(rng), Site([9, 12, 7], [0, 5, -5])
+    bench.show(site, ("L1", "L2", "N"))
+    for phase in (0, 1):
+        site.i[phase] += 8
+        bench.show(site, ("L1", "L2", "N"), times=2)
+    assert bench.keys == ["neutral"]
+    assert bench.clamps == ["L1", "L2", None]
+    for phase in (0, 1):  # not seen by the third: it is somewhere else by now
+        site.i[phase] += 6
+        bench.show(site, RIGHT, times=3)
+    assert bench.keys == []
+    assert bench.clamps == list(RIGHT)
+
+
+def test_heaters_between_two_phases_are_no_sign_of_a_clamp_around_n() -> None:
+    """They show on both, as much and the other way, but 30 degrees off either voltage."""
+    bench = Bench(random.Random(7))
+    loads = [cmath.rect(9, math.radians(-120 * phase)) for phase in range(3)]
+    for one in (0, 1, 2, 0, 1):
+        other = (one + 1) % 3
+        heater = 10 * (
+            cmath.rect(1, math.radians(-120 * one)) - cmath.rect(1, math.radians(-120 * other))
+        )
+        heater /= math.sqrt(3)
+        loads[one] += heater
+        loads[other] -= heater
+        turned = [load * cmath.rect(1, math.radians(120 * n)) for n, load in enumerate(loads)]
+        site = Site([abs(z) for z in turned], [-math.degrees(cmath.phase(z)) for z in turned])
+        bench.show(site, RIGHT, times=2)
+        assert "neutral" not in bench.keys
+        assert bench.clamps == list(RIGHT)
+
+
+@pytest.mark.parametrize("faulty", [0, 1])
+def test_no_clamp_on_a_phase_is_ever_said_to_be_around_n(faulty: int) -> None:
+    rng = random.Random(17)
+    for _ in range(12):
+        site = Site.draw(rng)
+        grips, sequence = rng.choice(SINGLE + DOUBLE) if faulty else (RIGHT, "123")
+        bench = Bench(rng)
+        for _load in range(15):
+            bench.show(site, grips, sequence, times=2)
+            site.switch(rng.randrange(3), rng)
+            assert "neutral" not in bench.keys
 
 
 def test_without_room_on_the_heap_nothing_is_judged() -> None:

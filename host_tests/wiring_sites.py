@@ -112,12 +112,15 @@ class Bench:
                 m.i_ma[clamp] = 0
                 self._sum(clamp, self.rng.uniform(-180, 180), 0)
                 continue
-            phase = int(grip[-1]) - 1
+            currents = [
+                cmath.rect(site.i[phase], math.radians(site.phi[phase] + phase * third))
+                for phase in range(3)
+            ]
+            current = -sum(currents) if grip[-1] == "N" else currents[int(grip[-1]) - 1]
             gain = 1 + self.rng.gauss(0, 0.003)
-            m.i_ma[clamp] = round(abs(site.i[phase]) * 1000 * gain)
-            lag = site.phi[phase] + phase * third + (180 if grip[0] == "-" else 0)
-            lag += 180 if site.i[phase] < 0 else 0
-            lsb = abs(site.i[phase]) * 7.45  # a Home board's
+            m.i_ma[clamp] = round(abs(current) * 1000 * gain)
+            lag = math.degrees(cmath.phase(current)) + (180 if grip[0] == "-" else 0)
+            lsb = abs(current) * 7.45 + 0.1  # a Home board's
             self._sum(clamp, lag, math.degrees(site.noise_lsb / lsb / math.sqrt(2 * 700)) + 0.1)
         return m
 

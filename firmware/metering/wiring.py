@@ -68,6 +68,8 @@ class Wiring:
         self.stepped = [None] * 3  # the last step of each: angle and mA
         self.first = [0] * 3  # its angle when it was first seen
         self.before = None  # what each channel showed at the last look, and the voltages then
+        self.shared = 0  # bit of each two clamps that saw the same load switched
+        self.neutral = -1  # channel of the clamp that saw what both others did
         self.both_ways = False  # whether one has turned by itself since
         for h in range(18):
             self.steps[h] = 255  # what steps say of each hypothesis
@@ -126,6 +128,8 @@ class Wiring:
                 if self.silent[j] == _SILENT:
                     self._wait = min(self._wait, _SOON)
                     self.seen[j] = self.stepped[j] = None
+                    self.shared = 0
+                    self.neutral = -1
                     self.steps[6 * j : 6 * j + 6] = b"\xff" * 6
 
     def look(self, m):

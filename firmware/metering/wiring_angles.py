@@ -61,13 +61,17 @@ def gather(w, m):
     if _touched(w, now):
         w.renew()
     for j in range(w.phases):
-        if now[j]:
+        if now[j] and j == w.neutral:
+            w.seen[j] = now[j]
+        elif now[j]:
             _follow(w, j, now[j], voltages, [m.u_mv[p] if live[p] else None for p in range(3)])
+    if w.before:
+        _share(w, now)
     w.before = (now, m.u_mv)
     angles = [None] * 3  # type: list
     weights = [None] * 3  # type: list
     for j in range(3):
-        if w.seen[j] is not None:
+        if w.seen[j] is not None and j != w.neutral:
             angles[j] = [_angle(w.seen[j][0], voltages, h) for h in range(6)]
             weights[j] = _rows(w, j, angles[j])
     same = [_same(w, 0, 1), _same(w, 1, 2), _same(w, 0, 2)]
@@ -183,16 +187,13 @@ def _follow(w, j, now, voltages, u_mv):
         return
     if abs(_wrapped(lag - w.first[j])) > _TURNED:  # and nobody can have turned the clamp
         w.both_ways = True
-    x = i_ma * math.cos(math.radians(lag)) - last[1] * math.cos(math.radians(last[0]))
-    y = i_ma * math.sin(math.radians(lag)) - last[1] * math.sin(math.radians(last[0]))
-    step_ma = int(math.sqrt(x * x + y * y))
+    lag, step_ma = step = _step(last, now)
     if step_ma < _GATE_MA:
         return
     if w.before and last is w.before[0][j]:
-        _dips(w, j, (math.degrees(math.atan2(y, x)), step_ma), voltages, u_mv)
+        _dips(w, j, step, voltages, u_mv)
     if i_ma < last[1]:  # switched off
-        x, y = -x, -y
-    lag = math.degrees(math.atan2(y, x))
+        lag = _wrapped(lag + 180)
     before, w.stepped[j] = w.stepped[j], (lag, step_ma)
     if (
         before
@@ -212,6 +213,43 @@ def _follow(w, j, now, voltages, u_mv):
     most = max(fits)
     for h in range(6):
         w.steps[6 * j + h] = max(1, fits[h] * 255 // most)
+
+
+def _share(w, now):
+    """Which clamp is around N, where loads of both others are seen to be switched: w.neutral.
+
+    A bit of w.shared says that clamp k saw what clamp j saw; it is taken back when j sees a load
+    that k does not. What is between two phases shows on both as well, but 30 degrees off either
+    unless it is inductive.
+    """
+    steps = [w.before[0][j] and now[j] and _step(w.before[0][j], now[j]) for j in range(3)]
+    for j in range(3):
+        for k in range(3):
+            if j == k or not steps[j] or not steps[k] or _same(w, j, k):
+                continue
+            lag, step_ma = steps[j]
+            bit = 1 << 3 * k + j
+            if step_ma > _GATE_MA and _one(steps[j], steps[k]):
+                if abs((lag + 30) % 60 - 30) < _STEP_SAME:
+                    w.shared |= bit
+            elif step_ma > max(_DIPS_MA, 4 * steps[k][1]):
+                w.shared &= ~bit
+    around = [k for k in range(3) if w.shared >> 3 * k & 7 == 7 - (1 << k)]
+    neutral = around[0] if len(around) == 1 else -1
+    for k in (w.neutral, neutral):
+        if neutral != w.neutral and k >= 0:  # what it showed was, or is, not of its conductor
+            w.steps[6 * k : 6 * k + 6] = b"\xff" * 6
+            w.stepped[k] = None
+            w.first[k] = now[k][0] if now[k] else w.first[k]
+            w.both_ways = False
+    w.neutral = neutral
+
+
+def _step(before, now):
+    """Angle and mA of the load that makes the difference."""
+    x = now[1] * math.cos(math.radians(now[0])) - before[1] * math.cos(math.radians(before[0]))
+    y = now[1] * math.sin(math.radians(now[0])) - before[1] * math.sin(math.radians(before[0]))
+    return math.degrees(math.atan2(y, x)), int(math.sqrt(x * x + y * y))
 
 
 def _dips(w, j, step, voltages, u_mv):

@@ -26,7 +26,8 @@ def judge(w, m):
     evidence = None
     gc.collect()
     silent = tuple(
-        (1 + (w.unbiased >> j & 1)) if quiet == _SILENT else 0 for j, quiet in enumerate(w.silent)
+        (1 + (w.unbiased >> j & 1)) if quiet == _SILENT else 3 * (j == w.neutral)
+        for j, quiet in enumerate(w.silent)
     )
     found = (claims, sequence, outward, silent)
     if found != w.found:

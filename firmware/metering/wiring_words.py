@@ -36,6 +36,8 @@ WORDS = {
     "doubled_reversed": "Clamps %d and %d are both on %s: move clamp %d to %s and turn it.",
     "unplugged": "Clamp %d is not plugged in, or its cable is broken: push its plug in.",
     "silent": "Clamp %d sees no current: close it around %s, plug it in, or switch a load on.",
+    "neutral": "Clamp %d sees the loads of both others: it is around N, or around several wires. "
+    "Move it to %s.",
     "sequence": "The phases turn 1-3-2: if that is not wanted, exchange two voltage wires.",
     "both_ways": "Power has flown in and out through one clamp: if the building exports, say so "
     "on the wiring page.",
@@ -72,7 +74,8 @@ def findings(w, claims, *, sequence, outward, silent):
         if quiet == 2:
             found.append(("unplugged", (clamp_of[j] + 1,)))
         elif quiet:
-            found.append(("silent", (clamp_of[j] + 1, _NAMES[expected[j] % 3])))
+            key = "neutral" if quiet == 3 else "silent"
+            found.append((key, (clamp_of[j] + 1, _NAMES[expected[j] % 3])))
     if outward == "all":
         found.append(("outflow", ()))
     elif outward == "both":

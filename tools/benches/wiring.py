@@ -132,9 +132,9 @@ def report(console: Console, quick: bool) -> None:
         page.table(title, ["loads", *_HEADER], rows)
     page.words(
         "A phase that gives power looks like one with a reversed clamp. Each phase of an "
-        "exporting site does so as a coin falls; the loads have PF 0.9 or more, a quarter of the sites has "
-        "one or two faults. Switched: loads of 3 to 16 A that went on or off, on mains of 0.1 to "
-        "0.5 ohm."
+        "exporting site does so as a coin falls; the loads have PF 0.9 or more, a quarter of "
+        "the sites has one or two faults. Switched: loads of 3 to 16 A that went on or off, on "
+        "mains of 0.1 to 0.5 ohm."
     )
     rows = [
         _row(
