@@ -209,6 +209,22 @@ def test_on_a_site_with_one_voltage_only_what_it_can_tell_is_told() -> None:
     assert found.clamps[0] in (None, "-L1")
 
 
+@pytest.mark.parametrize(
+    ("plant", "claims"),
+    [
+        (Plant(u=[230, 0, 0], i=[16, 10, 12], phi=[5, 10, -10]), ["L1", "L2", "L3"]),
+        (Plant(phases=1, i=[16, 0, 0]), ["L1", None, None]),
+    ],
+)
+def test_with_one_voltage_clamps_that_are_right_are_said_to_be_with_confidence(
+    plant: Plant, claims: list
+) -> None:
+    """What the sequence is stays open, and makes no difference to them."""
+    found = wired(plant)
+    assert (found.clamps, found.keys, found.sequence) == (claims, [], None)
+    assert found.confidence >= 0.9
+
+
 def test_with_one_voltage_export_is_not_told_from_a_reversed_clamp() -> None:
     found = wired(Plant(u=[230, 0, 0], i=[16, 10, 6], phi=[5, 10, -10]))
     assert (found.clamps, found.keys) == (["L1", "L2", "L3"], [])

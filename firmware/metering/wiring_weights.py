@@ -90,15 +90,14 @@ def _weigh(w, angles, weights, same, others):
                 likely = _likely(hypothesis, angles, weights)
                 joint = (_prior(w, hypothesis, same) >> 6) * likely >> 6
                 total += joint
+                _add(sums, hypothesis, joint)
                 if swapped:
-                    _add(sums, hypothesis, joint)
                     for j in range(3):
                         names[j] = None if hypothesis[j] is None else swapped[hypothesis[j]]
-                    joint = (_prior(w, names, same) >> 6) * likely >> 6 + w.rare
-                    total += joint
-                    _add(sums, names, joint)
-                else:
-                    _add(sums, hypothesis, joint)
+                    other = (_prior(w, names, same) >> 6) * likely >> 6 + w.rare
+                    total += other
+                    _add(sums, names, other)
+                    joint = joint + other if names == hypothesis else max(joint, other)
                 highest = max(highest, joint)
     percent = [0] * 3
     best = [None] * 3  # type: list
