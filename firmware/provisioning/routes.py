@@ -42,7 +42,7 @@ _REASONS = {200: "OK", 302: "Found", 303: "See Other", 400: "Bad Request", 403: 
             405: "Method Not Allowed", 503: "Busy"}  # fmt: skip
 # What a page takes while it is made, and a little for the meter and the uplink: rather no
 # page than no measurement. On the board a word has four bytes.
-_RESERVE = 14_000 if sys.maxsize >> 32 else 8_000
+_RESERVE = 14_000 if sys.maxsize >> 32 else 7_000
 _BUSY = '<meta http-equiv="refresh" content="2;url=/"><h1>…</h1>'  # in every language
 
 
