@@ -9,7 +9,7 @@ import json
 
 from micropython import const
 
-from provisioning.words import PIECE, Words, escape, language_of
+from provisioning.words import Words, escape, language_of
 
 _PATIENCE_MS = const(2000)  # for it to arrive whole
 _ANSWER = b"HTTP/1.0 200 OK\r\nCache-Control: no-store\r\nContent-Type: "
@@ -27,7 +27,7 @@ _BOTTOM = b"</p></section></main>"
 
 
 class Brief:
-    """`buffer` takes what a phone says; `link`, `uplink` and `settings` know how it stands.
+    """`buffer`: a bytearray for what a phone says. `link`, `uplink`, `settings` say how it stands.
     OSError: the address is not there."""
 
     def __init__(self, socket, time, address, buffer, *, link, uplink, settings, **_):
@@ -40,7 +40,6 @@ class Brief:
         self._head = buffer
         self._said = memoryview(buffer)
         self._size = 0  # bytes it has said
-        self._piece = bytearray(PIECE)  # from the start: later there may be no such piece
         self._door = socket.socket()
         self._door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._door.bind(address)
@@ -85,13 +84,14 @@ class Brief:
             self._phone = None
 
     def _answer(self):
-        """In small pieces: the heap may have no large one."""
+        """In small pieces: the heap may have no large one. The words come into the buffer too."""
         send = self._phone.send  # type: ignore[union-attr]
+        script = self._head.find(b" /status.json ", 0, self._size) > 0
         language = language_of(self._header(b"Cookie"), self._header(b"Accept-Language"))
-        words = Words(__file__.rpartition("/")[0] + "/", language, self._piece)
+        words = Words(__file__.rpartition("/")[0] + "/", language, self._head)
         try:
             send(_ANSWER)
-            if self._head.find(b" /status.json ", 0, self._size) > 0:
+            if script:
                 send(_JSON)
                 send(self._status(words).encode())
                 return

@@ -7,7 +7,7 @@ from micropython import const
 
 LANGUAGES = ("en", "fr", "sv", "de")
 
-PIECE = const(512)  # bytes of a file in memory at a time
+_PIECE = const(512)  # bytes of a file in memory at a time
 
 
 class Words:
@@ -21,7 +21,7 @@ class Words:
     def __init__(self, folder, language, piece=None):
         self._file = open(folder + "text/" + language + ".json", "rb")  # noqa: SIM115
         self.language = language
-        self._piece = piece or bytearray(PIECE)
+        self._piece = piece or bytearray(_PIECE)
         self._view = memoryview(self._piece)
         self._start = 0  # of the piece in the file
         self._at = self._size = 0  # in the piece: where to search on, and its end
@@ -39,9 +39,9 @@ class Words:
                 found = self._piece.find(mark, self._at, self._size)
                 if found >= 0:
                     return self._word(found, found + len(mark))
-                if self._size < PIECE:
+                if self._size < len(self._piece):
                     break
-                self._read(self._start + PIECE - len(mark))
+                self._read(self._start + len(self._piece) - len(mark))
         raise KeyError(key)
 
     def _read(self, start):
