@@ -45,7 +45,7 @@ def test_a_soft_reset_from_the_raw_repl_leaves_main_alone_and_ctrl_d_runs_it(
             await on.device.until("repl")
             code, said = await on.mpremote("exec", "print('x' in globals())")
             assert (code, said.strip()) == (0, "False")
-            with serial.Serial(str(on.port), timeout=10) as port:
+            with serial.Serial(str(on.port), timeout=60) as port:
                 port.write(b"\x04")
                 said = (await asyncio.to_thread(port.read_until, b">>> ")).decode()
                 port.write(b"print(x)\r")
@@ -69,7 +69,7 @@ def test_a_board_that_is_still_starting_hears_what_was_typed(image: Image, tmp_p
         try:
             while not on.port.is_symlink():  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.001)
-            with serial.Serial(str(on.port), timeout=10) as port:
+            with serial.Serial(str(on.port), timeout=60) as port:
                 port.write(b"\r\x03\r\x01")
                 assert not on.events("boot")
                 said = await asyncio.to_thread(port.read_until, b"CTRL-B to exit\r\n>")
@@ -97,7 +97,7 @@ def test_ctrl_c_stops_a_program_whether_or_not_it_ever_waits(image: Image, tmp_p
         main_py = "import machine\nmachine.Pin(2, 3, value=1)\n" + programs[1]
         async with Bench(image, tmp_path, files={"main.py": main_py}) as on:
             await on.device.until("pin")
-            with serial.Serial(str(on.port), timeout=10) as port:
+            with serial.Serial(str(on.port), timeout=60) as port:
                 port.write(b"\x03")  # main.py
                 said = await asyncio.to_thread(port.read_until, b">>> ")
                 assert b"KeyboardInterrupt" in said
