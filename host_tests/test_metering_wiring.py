@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 import random
+import runpy
 import sys
 from array import array
 from pathlib import Path
@@ -486,6 +487,20 @@ def test_without_room_on_the_heap_nothing_is_judged() -> None:
     for _ in range(4):
         assert wiring.look(bench.after(1.05)) == ()
     assert wiring.state["clamps"] is None
+
+
+def test_a_board_with_small_words_judges_with_the_heap_that_a_phone_and_the_uplink_leave_it(
+    monkeypatch,
+) -> None:
+    """9.7 kB of 100 kB, with the access point open (docs/memory.md)."""
+    monkeypatch.setattr(sys, "maxsize", (1 << 31) - 1)
+    module = runpy.run_path(str(Path(sys.modules["metering.wiring"].__file__ or "")))
+    plant = Plant(i=[16, 10, 6])
+    wiring = module["Wiring"](load("home", plant.calibration()), 3, lambda: 9_700)
+    bench = MeterBench(plant, wiring=wiring)
+    for _ in range(4):
+        wiring.look(bench.after(1.05))
+    assert wiring.state["clamps"] == ["L1", "L2", "L3"]
 
 
 @pytest.mark.parametrize("u", [[230, 230, 230], [0, 230, 230]])

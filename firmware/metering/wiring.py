@@ -12,6 +12,7 @@ site exports, no direction is claimed.
 """
 
 import gc
+import sys
 from array import array
 
 from micropython import const
@@ -26,7 +27,7 @@ _SOON = const(1)  # messages between two judgements until the same was found twi
 _LATER = const(10)  # and from then on
 _TURN = const(300)  # thousandths of power factor since the last look that bring on the next
 _GATE_MA = const(2000)
-_ROOM = const(12 * 1024)  # free heap that judging leaves something of
+_ROOM = 12_000 if sys.maxsize >> 32 else 8_000  # free heap that judging leaves something of
 
 
 class Wiring:
