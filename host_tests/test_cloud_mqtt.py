@@ -312,9 +312,10 @@ class Time:
 good = [b"\\xd0\\x00", b"\\x40\\x02\\x00\\x07", b"\\x30\\x07\\x00\\x03abcxy",
         b"\\x32\\x09\\x00\\x03abc\\x00\\x09xy", b"\\x90\\x03\\x00\\x08\\x01"]
 outcomes = {}
+kept = bytearray(mqtt.RECEIVE)  # what an earlier connection left in it says nothing
 def feed(data):
     c = mqtt.SafeClient("x", host="h", port=1, user="u", password="p", keepalive_s=8,
-                        context=None, socket=None, time=Time())
+                        context=None, socket=None, time=Time(), received=kept)
     c.connack = 0
     c.on_message = lambda payload, retained: None
     c.sock = Feed(data)

@@ -130,6 +130,7 @@ def test_every_other_path_is_a_page_in_the_language_of_the_reader(table: Table) 
     page = table.ask("/", "Cookie: a=b; lang=sv", "Accept-Language: de")
     assert '<html lang="sv">' in page
     assert "Adress 192.168.1.57" in page
+    assert '<html lang="de">' in table.ask("/", "accept-language: de-AT")
     table.link.interface = "lan"
     table.uplink.state = "failed: refused"
     page = table.ask("/")

@@ -21,7 +21,7 @@ import time as real
 import desk
 from expect import Part
 
-from cloud import protocol, records, wire
+from cloud import mqtt, protocol, records, wire
 from cloud.backlog import Backlog
 from cloud.commands import Commands
 from cloud.live_queue import LiveQueue
@@ -132,6 +132,17 @@ def hungry(what, function, when=lambda *_: True):
     return call
 
 
+buffers = []  # of the clients, each once
+mqtt_init = mqtt.SafeClient.__init__
+
+
+def noted(client, *arguments, **options):
+    mqtt_init(client, *arguments, **options)
+    if not [True for buffer in buffers if buffer is client._received]:
+        buffers.append(client._received)
+
+
+mqtt.SafeClient.__init__ = noted
 protocol.measurement_payload = hungry("live", protocol.measurement_payload)
 protocol.info_payload = hungry("info", protocol.info_payload)
 protocol.last_will_payload = hungry("will", protocol.last_will_payload)
@@ -253,6 +264,7 @@ def run():
         end=True,
         made=seq,
         starved=uplink.starved,
+        buffers=len(buffers),
         short=uplink.starved_ms is not None,
         lost=backlog.lost if backlog else 0,
         published=uplink.published,
