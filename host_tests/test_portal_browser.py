@@ -5,9 +5,11 @@ AMPGUARD_SCREENSHOTS=docs/portal makes the pictures there anew.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -278,6 +280,34 @@ def test_a_reversed_clamp_is_named_corrected_and_the_correction_taken_back(brows
     page.get_by_text("Clamp 3 is on L3 the wrong way round: turn it.").wait_for()
     page.get_by_role("button", name="That is how they sit: correct").click()
     power_of_l3(device, lambda p: p > 1000)
+    page.context.close()
+
+
+def test_what_is_found_while_the_wiring_page_loads_is_told(browser, device) -> None:
+    page = opened(browser)
+    online(page)
+    portal = f"http://127.0.0.1:{device.portal}"
+
+    def corrected(route: Any) -> None:
+        """Between the page and its script: the clamp is corrected, and found to be right."""
+        if corrections:
+            urllib.request.urlopen(portal + "/wiring", corrections.pop(), timeout=60).close()
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(portal + "/live.json", timeout=60) as answer:
+                live = json.load(answer)
+            if live["settled"] and not live["findings"]:
+                break
+            time.sleep(0.5)
+        route.continue_()
+
+    corrections = [b"clamps=L1,L2,-L3"]
+    page.route("**/portal.js", corrected)
+    page.goto("http://192.168.251.1/wiring")
+    page.get_by_text("Nothing wrong was found").wait_for()
+    page.unroute("**/portal.js")
+    page.get_by_role("button", name="Undo the correction").click()
+    power_of_l3(device, lambda p: p < -1000)
     page.context.close()
 
 

@@ -5,9 +5,12 @@ Nothing is corrected before it was confirmed. What was is the settings `wiring` 
 meter obeys the first within a second, the second after a restart, which is offered.
 """
 
+import json
+
 from provisioning import rendering
 from provisioning.routes import answer as reply
 from provisioning.routes import from_own_page
+from provisioning.words import escape
 
 _LABELLED = ["L1", "L2", "L3"]
 
@@ -67,12 +70,19 @@ def _page(site, request, status=200, fault=None):
     values = {
         "refresh": rendering.follow(3, "/wiring"),
         "notes": rendering.note("bad", words[fault], "") if fault else "",
+        "told": _told(site, measurement),  # before it is: what changes meanwhile is seen
         "found": _found(site, measurement, words),
         "phases": _phases(measurement, words),
         "stale_hidden": " hidden" if measurement else "",
         "kind_of_site_now": words["kind_of_site_" + _kind(site.settings, measurement)],
     }
     return site.page(request, "wiring", words, values, status, here="wiring")
+
+
+def _told(site, measurement):
+    """What the notes tell of, as in /live.json: the script compares."""
+    flags = json.dumps(measurement.flags if measurement else [])
+    return escape('"measurement": {"flags": %s}, %s' % (flags, site.found()))
 
 
 def _found(site, measurement, words):

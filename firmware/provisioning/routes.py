@@ -136,18 +136,19 @@ class Routes:
     def _live_json(self):
         measurement = self.meter.last
         payload = measurement_payload(measurement) if measurement else "null"
-        found = self.meter.wiring.state
-        return _json(
-            '{"measurement": %s, "findings": %s, "clamps": %s, "settled": %s}'
-            % (
-                payload,
-                json.dumps(found["findings"] or []),
-                json.dumps(found["clamps"]),
-                json.dumps(found["findings"] is not None),
-            )
-        )
+        return _json('{"measurement": %s, %s}' % (payload, self.found()))
 
     # For the pages
+
+    def found(self):
+        """What is known of the clamps, as members of a JSON object: of /live.json, and of the
+        wiring page, whose script so sees when the page is no longer true."""
+        found = self.meter.wiring.state
+        return '"findings": %s, "clamps": %s, "settled": %s' % (
+            json.dumps(found["findings"] or []),
+            json.dumps(found["clamps"]),
+            json.dumps(found["findings"] is not None),
+        )
 
     def page(self, request, name, words, values, status=200, *, here="wifi"):
         """The Response that streams pages/<name>.html with `values` and `words` filled in."""

@@ -42,16 +42,23 @@
 
   if (page === "wiring") {
     var words = at("phases").dataset, last = 0, since = 0, told;
+    // What the notes above the values tell of.
+    function known(of) {
+      var lost = of.measurement.flags.filter(function (flag) { return /volt|estim/.test(flag); });
+      return JSON.stringify([of.findings, of.clamps, of.settled, lost]);
+    }
+    function read(found) { told = known(JSON.parse("{" + found.dataset.told + "}")); }
     function number(value, digits, unit) {
       return value === null ? "–" : value.toFixed(digits) + " " + unit;
     }
     // In the language of the page: made anew by the device.
-    function refound(found) {
+    function refound() {
       fetch("/wiring").then(function (answer) { return answer.text(); }).then(function (text) {
         var fresh = new DOMParser().parseFromString(text, "text/html").getElementById("found");
-        if (fresh) { at("found").innerHTML = fresh.innerHTML; told = found; }
+        if (fresh) { at("found").innerHTML = fresh.innerHTML; read(fresh); }
       }).catch(function () {});
     }
+    read(at("found"));
     every(1000, "/live.json", function (live) {
       var m = live.measurement, now = Date.now();
       if (!m) return;
@@ -65,9 +72,7 @@
           : p > 0 ? words.in : words.out;
       }
       at("age").hidden = now - since < 4000;
-      var found = JSON.stringify([live.findings, live.clamps, live.settled]);
-      if (told === undefined) told = found;
-      if (told !== found) refound(found);
+      if (known(live) !== told) refound();
     });
   }
 })();
