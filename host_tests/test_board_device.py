@@ -147,7 +147,7 @@ raise KeyError("lost")
 def test_every_reset_keeps_its_cause_and_the_clock(board) -> None:
     async def run() -> None:
         async with board(RESETS) as device:
-            await device.until("crash", timeout=20)
+            await device.until("crash", timeout=60)
             causes = [e["cause"] for e in device.events if e["ev"] == "reset"]
             assert causes == [HARD_RESET, SOFT_RESET, WDT_RESET]
             await device.until("repl")  # the board sits there

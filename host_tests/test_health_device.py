@@ -3,6 +3,8 @@ with times: tools/benches/recovery.py, docs/health.md."""
 
 import asyncio
 import json
+import time
+import urllib.error
 import urllib.request
 from binascii import crc32
 from pathlib import Path
@@ -19,9 +21,18 @@ pytestmark = pytest.mark.whole_device
 
 
 def page(device: Recovery, path: str, body: bytes | None = None) -> str:
-    url = f"http://127.0.0.1:{device.options.portal}{path}"
-    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=20) as answer:
-        return answer.read().decode()
+    """An answer, once somebody listens: a moment after the access point opens."""
+    request = urllib.request.Request(f"http://127.0.0.1:{device.options.portal}{path}", data=body)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.read().decode()
+        except urllib.error.URLError as fault:
+            refused = isinstance(fault.reason, ConnectionRefusedError)
+            if not refused or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def crashed(device: Recovery, crashes: list[int], safe: int = 0) -> None:
@@ -38,7 +49,7 @@ def damaged(device: Recovery, **fields: object) -> None:
 
 
 async def said(device: Recovery, words: str) -> None:
-    await device.until(lambda: any(words in line for line in device.words), 30, words)
+    await device.until(lambda: any(words in line for line in device.words), 60, words)
 
 
 def test_what_hurts_it_is_survived_and_told_and_three_times_lead_to_safe_mode(
@@ -64,9 +75,9 @@ def test_what_hurts_it_is_survived_and_told_and_three_times_lead_to_safe_mode(
         assert counted(device.folder) >= SEQ
         mark = device.heard[-1][0]
         assert "restarts" in await asyncio.to_thread(page, device, "/retry", b"")
-        info = await device.until(lambda: device.since(mark, "info"), 20, "info")
+        info = await device.until(lambda: device.since(mark, "info"), 60, "info")
         assert info[0][1]["reset_cause"] == "crash"
-        events = await device.until(lambda: device.since(mark, "event"), 20, "event")
+        events = await device.until(lambda: device.since(mark, "event"), 60, "event")
         assert "safe mode" in events[0][1]["words"]
         assert "RuntimeError: on purpose" in events[0][1]["words"]
 
@@ -96,7 +107,7 @@ def test_a_signed_firmware_that_comes_through_safe_mode_runs(image: Image, tmp_p
         assert "Refused" in cut
         told = await asyncio.to_thread(page, device, "/update", bundle)
         assert "It is there" in told
-        info = await device.until(lambda: device.since(0, "info"), 40, "info")
+        info = await device.until(lambda: device.since(0, "info"), 90, "info")
         assert info[0][1]["firmware"] == "0.9.0"
 
     asyncio.run(run())

@@ -55,17 +55,17 @@ def test_the_firmware_boots_from_the_images_file_system_and_publishes(
 ) -> None:
     async def work(device: OnChip) -> None:
         measured = await device.until(
-            lambda: [m for _, m in device.since(0, "measurement") if m["cov"] > 0.9], 30, "cov"
+            lambda: [m for _, m in device.since(0, "measurement") if m["cov"] > 0.9], 60, "cov"
         )
         assert measured[0]["i"][0] == pytest.approx(16, rel=0.02)
-        info = await device.until(lambda: device.since(0, "info"), 20, "info")
+        info = await device.until(lambda: device.since(0, "info"), 60, "info")
         assert info[0][1]["boot_count"] == 1
         # What it wrote is there, for another reader too, after the power failed.
         await device.cut()
         assert json.loads(device.read("boot")[9:])["boots"] == 1
         mark = device.heard[-1][0]
         await device.power_on()
-        info = await device.until(lambda: device.since(mark, "info"), 30, "info")
+        info = await device.until(lambda: device.since(mark, "info"), 60, "info")
         assert info[0][1]["boot_count"] == 2
 
     async def run() -> None:

@@ -27,10 +27,11 @@ class Phone:
     def ask(self, path: str, body: bytes | None = None, kind: str = FORM) -> tuple[int, str]:
         """(status, text) of the page it ends at; one that finds no heap, or no radio, comes
         again."""
-        for _ in range(40):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
             request = urllib.request.Request(self._home + path, body, {"Content-Type": kind})
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=30) as answer:
                     return answer.status, answer.read().decode()
             except urllib.error.HTTPError as fault:
                 if fault.code != 503:

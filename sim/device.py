@@ -216,7 +216,7 @@ class SimulatedDevice:
     async def until(
         self,
         wanted: Callable[[Event], bool] | str,
-        timeout: float = 30,  # noqa: ASYNC109 (says in its error what the console says)
+        timeout: float = 60,  # noqa: ASYNC109 (says in its error what the console says)
         since: int = 0,
     ) -> Event:
         """The first event from number `since` on that is wanted (by its name, or by asking)."""

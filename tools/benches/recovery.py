@@ -2,7 +2,8 @@
 says of the cause, what became of the counters.
 
 The unchanged firmware runs in the simulator. A boot.py of ours adds the fault: it takes the first
-line of /faults, "part kind", and lets it happen inside that part's own task at a sign of life.
+line of /faults, "part kind", and lets it happen inside that part's own task at a sign of life,
+not before /waits is gone.
 """
 
 from __future__ import annotations
@@ -63,7 +64,13 @@ def _fault():
     ready = []
 
     def due():
-        return time.ticks_ms() > int(after_ms)
+        if time.ticks_ms() <= int(after_ms):
+            return False
+        try:
+            os.stat("/waits")
+        except OSError:
+            return True
+        return False
 
     def act():
         if kind == "fills":
@@ -212,9 +219,10 @@ class Recovery(Simulation):
         return [(t, payload) for t, name, payload in self.heard if t > at and name == topic]
 
     async def suffer(self, fault: tuple[str, str], number: int, patience: float) -> Suffering:
-        """Waits for the `number`th fault and for what follows."""
+        """Waits for the `number`th fault and for what follows; the next one waits meanwhile."""
         outcome = Suffering(*fault)
         await self.until(lambda: len(self.struck) > number, 60, f"fault {fault}")
+        (self.folder / "waits").touch()
         at = self.struck[number]
 
         def reset() -> list[float]:
@@ -226,17 +234,18 @@ class Recovery(Simulation):
         def back() -> list[tuple[float, Any]]:
             return self.since(restarted + 0.2, "measurement")
 
-        outcome.back_s = (await self.until(back, 30, "measurement"))[0][0] - at
-        info = await self.until(lambda: self.since(restarted, "info"), 20, "info")
+        outcome.back_s = (await self.until(back, 60, "measurement"))[0][0] - at
+        info = await self.until(lambda: self.since(restarted, "info"), 60, "info")
         outcome.cause = info[0][1]["reset_cause"]
         outcome.boots = info[0][1]["boot_count"]
         events = await self.until(
             lambda: [p for _, p in self.since(restarted, "event") if p["kind"] == "crash"],
-            20,
+            60,
             "event",
         )
         outcome.told = events[0]["words"]
         outcome.seq = counted(self.folder)
+        (self.folder / "waits").unlink()
         return outcome
 
 
