@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import time
 
 import pytest
 from cloud_bench import VMS
@@ -302,10 +301,9 @@ def test_measurements_are_held_back_while_the_broker_is_in_doubt_and_the_newest_
         connection.accept()
         while (ping := connection.receive()).kind != 12:
             connection.answer(ping)
-        answer_at = ping.t + 2.6 / 2  # 2.6 s of the device; it is in doubt from 1.5 s on
-        with contextlib.suppress(Gone):
-            while time.monotonic() < answer_at:
-                connection.sock.settimeout(max(0.01, answer_at - time.monotonic()))
+        connection.sock.settimeout(1.2)
+        with contextlib.suppress(Gone):  # until so long has passed without a measurement
+            while True:
                 connection.receive()
         connection.ended = None
         connection.sock.settimeout(None)
@@ -315,9 +313,9 @@ def test_measurements_are_held_back_while_the_broker_is_in_doubt_and_the_newest_
 
     with (
         Broker(hesitates) as broker,
-        UplinkDevice(vm, tmp_path, port=broker.port, period_ms=250, speed=2) as device,
+        UplinkDevice(vm, tmp_path, port=broker.port, period_ms=250, speed=1) as device,
     ):
-        wait_for(lambda: len(named(broker, "measurement")) >= 40)
+        wait_for(lambda: len(named(broker, "measurement")) >= 36)
         last = device.end()
     assert last["connections"] == 1
     seqs = [packet.payload["seq"] for packet in named(broker, "measurement")]
