@@ -93,6 +93,7 @@ class Uplink:
         self.state = "failed: broker.lan <refused>"
         self.fault = "refused"
         self.goodbye = None
+        self.stopped = False
         self.reports = 0
         self.trial = None
         self.outcome = None  # of the next trial: "online", or a kind of fault; None = it lasts
@@ -111,7 +112,7 @@ class Uplink:
 
     def stop(self, reason):
         self.goodbye = reason
-        self.state = "off"
+        self.stopped = True
 
     def report(self):
         self.reports += 1

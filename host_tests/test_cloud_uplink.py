@@ -105,6 +105,22 @@ def test_without_a_network_nothing_is_tried_and_with_one_at_once(vm, tmp_path):
         assert device.end()["connections"] == 2
 
 
+def test_what_needs_the_room_of_a_connection_has_it_and_measurements_go_on_after_it(vm, tmp_path):
+    with Broker(good) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
+        wait_for(lambda: named(broker, "measurement"))
+        had = len(device.events)
+        device.order(alone=True)
+        device.wait_state("off", after=had)
+        had = len(device.events)
+        wait_for(lambda: [event for event in device.events if event.get("worked_alone")])
+        offline = [p.payload for p in named(broker, "status") if not p.payload["online"]]
+        assert [status["reason"] for status in offline] == ["moving"]
+        device.order(alone=False)
+        device.wait_state("online", after=had)
+        wait_for(lambda: [p for p in broker.connections[1].packets if p.kind == 3 and not p.qos])
+        assert device.end()["connections"] == 2
+
+
 def test_another_address_of_the_device_means_another_connection(vm, tmp_path):
     with Broker(good) as broker, UplinkDevice(vm, tmp_path, port=broker.port) as device:
         wait_for(lambda: named(broker, "info"))

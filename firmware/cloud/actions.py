@@ -68,6 +68,6 @@ async def leave(uplink, parts):
     time = parts["time"]
     uplink.stop("restart")  # the answer goes out before the goodbye
     started = time.ticks_ms()
-    while uplink.state != "off" and time.ticks_diff(time.ticks_ms(), started) < _GOODBYE_MS:
+    while not uplink.stopped and time.ticks_diff(time.ticks_ms(), started) < _GOODBYE_MS:
         await asyncio.sleep(_POLL_S)
     parts["restart"]()

@@ -6,7 +6,8 @@ into the new slot, which is then on trial (trial.py).
 
 What installs (install.py) is loaded once the server has answered, for a board has no room for it
 beside what dials. Where that is short when a connection breaks, it is let go of and begins anew:
-what it has brought is kept.
+what it has brought is kept. Is it short a second time, the device hangs up, for the room of a
+connection is the last there is; it restarts then, whatever comes of the update.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ _TO_INSTALL = (
 
 def start(name, asked, uplink, parts, view):
     """For the command with the id `name`; `asked`: see update_request.py; `view` is the buffer."""
-    job = Job(asked, uplink.dial, parts, view)
+    job = Job(asked, uplink, parts, view)
     asyncio.create_task(job.report(name, uplink, parts))
     uplink.job = job.step
 
@@ -48,17 +49,19 @@ class Job:
     """step() is for the uplink's thread, report() for the main one; `ended` passes from one to
     the other, and so does `version`."""
 
-    def __init__(self, asked, dial, parts, view):
+    def __init__(self, asked, uplink, parts, view):
         time = parts["time"]
         self.version = None  # once the bundle is known to be good
         self.size = 0
         self.problem = None  # words
         self.running = False  # it was that version already
         self.ended = False
+        self.hangs_up = False
         self._time = time
         self._not_before = time.ticks_ms()
         self._view = view
-        self._download = Download(asked[:4], dial, time)
+        self._uplink = uplink
+        self._download = Download(asked[:4], uplink.dial, time)
         self._variant = parts["identity"].variant
         self._downgrade = asked[4]
         self._anew = _ANEW
@@ -67,7 +70,7 @@ class Job:
 
     def step(self):
         """One piece of work, or none. Called all the time."""
-        if self.ended:
+        if self.ended or (self.hangs_up and self._uplink.state != "off"):
             return
         now = self._time.ticks_ms()
         if self._time.ticks_diff(now, self._not_before) < 0:
@@ -75,7 +78,7 @@ class Job:
         try:
             self._work()
         except StopIteration:
-            self.ended = True
+            self._end()
         except Running:
             self.running = True
             self._end()
@@ -90,6 +93,8 @@ class Job:
                 self._end("not enough memory at the moment")
             else:
                 self._let_go()
+                if self._anew < _ANEW - 1:
+                    self.hangs_up = True
         except Exception as fault:  # of what came from outside nothing may end the thread
             self._end("failed: %r" % fault)
         took = self._time.ticks_diff(self._time.ticks_ms(), now)
@@ -136,34 +141,47 @@ class Job:
     async def report(self, name, uplink, parts):
         """The task of the main thread: until the end, and the restart if it went well."""
         log = parts["log"]
-        answered = False
+        answered = self.hangs_up = uplink.alone  # begin_update.py had no room either
+        known = False
         while not self.ended:
-            if self.version is not None and not answered:
-                answered = True
+            if self.hangs_up and not uplink.alone:
+                if not answered:
+                    uplink.respond(_response(name, {"running": VERSION, "hangs_up": True}))
+                answered = uplink.alone = True
+            if self.version is not None and not known:
+                known = True
                 log.info("update", "%s, %d bytes, is being fetched" % (self.version, self.size))
-                uplink.respond(_response(name, {"version": self.version, "running": VERSION}))
+                if not answered:
+                    uplink.respond(_response(name, {"version": self.version, "running": VERSION}))
+                answered = True
             await asyncio.sleep(_LOOK_S)
         uplink.job = None
         unload(*_LOADED)  # garbage once this has ended
+        problem = self.problem
         if self.running:
-            uplink.respond(_response(name, {"version": VERSION, "running": VERSION}))
-        elif self.problem is not None:
-            log.error("update", self.problem)
-            if answered:
-                words = "%s is not installed: %s" % (self.version, self.problem)
-                parts["events"].say("update_failed", words)
-            else:
+            if not answered:
+                uplink.respond(_response(name, {"version": VERSION, "running": VERSION}))
+                return
+            problem = "it runs already"
+        if problem is None:
+            log.info("update", "%s is installed and will be tried" % self.version)
+        else:
+            log.error("update", problem)
+            if not answered:
                 uplink.respond(
                     '{"v":1,"id":%s,"ok":false,"error":%s}'
-                    % (json.dumps(name), json.dumps(self.problem))
+                    % (json.dumps(name), json.dumps(problem))
                 )
-        else:
-            log.info("update", "%s is installed and will be tried" % self.version)
-            try:
-                from cloud.actions import leave  # noqa: PLC0415 (not needed before)
-            except MemoryError:
-                parts["restart"]()
-            await leave(uplink, parts)
+                return
+            words = "%s is not installed: %s" % (self.version or "it", problem)
+            parts["events"].say("update_failed", words)
+            if not uplink.alone:
+                return
+        try:
+            from cloud.actions import leave  # noqa: PLC0415 (not needed before)
+        except MemoryError:
+            parts["restart"]()
+        await leave(uplink, parts)
 
 
 def _response(name, result):

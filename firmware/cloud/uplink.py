@@ -77,12 +77,14 @@ class Uplink:
         self.trial = None  # cloud/provider_trial.py: a provider that is not saved yet
         self.watch = None  # called all the time, from outside the main thread
         self.job = None  # what else this thread does, a little at each call
+        self.alone = False  # it needs the room of a connection, so there is none
         self.responses = LiveQueue(COMMANDS)
         self.response = None  # taken from there, and not sent yet
         self.wants_report = False
         self.root = "ampguard/%s/" % identity.serial
         self._retry = None  # how to go on after a failure, while there is one
         self.stop_reason = None
+        self.stopped = False  # all is said, and what is to be kept is on flash
         self._client = None  # type: cloud.mqtt.SafeClient # type: ignore[assignment]
         self._received = None  # a client's buffer, while there is a way
         self.starved_ms = None  # since when messages find no memory
@@ -105,6 +107,7 @@ class Uplink:
                     self.time.sleep_ms(_RETRY_MS)
             self.collect(keep=True)
             self._enter("off")
+            self.stopped = True
         except Exception as crash:
             self.crash = crash
             self._enter("failed: crashed")
@@ -153,7 +156,7 @@ class Uplink:
             provider, ca_path = trial.provider, trial.ca_path
         else:
             provider, ca_path = self.settings.provider, self._ca_path
-        if provider is None or self._link.interface is None:
+        if self.alone or provider is None or self._link.interface is None:
             return None
         return (self._link.interface, self._link.ip, provider, ca_path)
 
@@ -166,6 +169,8 @@ class Uplink:
             self._received = None
             unload(*_TO_TALK)
             self.clock.again()
+            if self.alone:
+                self.work()
             self.drop_old()
             self.collect(keep=True)
             self.time.sleep_ms(_IDLE_MS)

@@ -49,7 +49,7 @@ def answer(site, request, name):
 async def _restart(site):
     for _ in range(_GOODBYE_S):
         await asyncio.sleep(_ANSWER_S)
-        if site.uplink.state == "off":
+        if site.uplink.stopped:
             break
     site.restart()
 

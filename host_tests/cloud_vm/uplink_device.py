@@ -177,6 +177,14 @@ def energy_record(seq):
     )
 
 
+alone = []
+
+
+def worked():
+    if uplink.state == "off" and not alone:
+        alone.append(True)
+
+
 def obey(order):
     if "link" in order:
         link.interface = order["link"]
@@ -186,6 +194,9 @@ def obey(order):
         settings.interval_s = order["interval_s"]
     if "carried_ma" in order:
         plant.carried_ma = order["carried_ma"]
+    if "alone" in order:
+        uplink.alone = order["alone"]
+        uplink.job = worked
     if "ip" in order:
         link.ip = order["ip"]
     if "provider" in order:
@@ -236,6 +247,9 @@ def run():
         if state != uplink.state:
             state = uplink.state
             tell(state=state)
+        if alone == [True]:
+            alone.append(False)
+            tell(worked_alone=True)
         if uplink.trial and trial != (uplink.trial.state, uplink.trial.fault):
             trial = uplink.trial.state, uplink.trial.fault
             tell(trial=trial)
