@@ -6,11 +6,8 @@ import contextlib
 import json
 import socket
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from whole_device import WholeDevice
@@ -186,30 +183,17 @@ def test_where_the_heap_is_too_small_for_pages_beside_the_broker_the_phone_still
     """78wk is a fifth less than the board has: the form fits, but no page once it is online."""
     with WholeDevice("--no-provision", "--heap=78wk") as device:
         device.hear("opens its access point")
-
-        def ask(path: str, form: dict[str, str] | None = None) -> str:
-            url = f"http://127.0.0.1:{device.portal}{path}"
-            data = urlencode(form).encode() if form else None
-            deadline = time.monotonic() + 120
-            while True:
-                try:
-                    with urllib.request.urlopen(url, data, timeout=20) as answer:
-                        return answer.read().decode()
-                except OSError:  # nobody listens, or 503: soon again
-                    assert time.monotonic() < deadline, device.words[-9:]
-                    time.sleep(0.3)
-
-        assert 'name="password"' in ask("/")
-        ask("/connect", {"ssid": BUILDING.ssid, "password": BUILDING.password or ""})
+        assert 'name="password"' in device.page("/")[1]
+        device.page("/connect", {"ssid": BUILDING.ssid, "password": BUILDING.password or ""})
         deadline = time.monotonic() + 120
         while True:
-            told = json.loads(ask("/status.json"))
+            told = json.loads(device.page("/status.json")[1])
             if told["cloud"] == "online":
                 break
             assert time.monotonic() < deadline, told
             time.sleep(0.5)
         assert (told["state"], told["ip"]) == ("online", "192.168.1.57")
-        assert f"Online on {BUILDING.ssid}" in ask("/status")
+        assert f"Online on {BUILDING.ssid}" in device.page("/status")[1]
         since = len(device.lines)
         device.until("measurement", lambda m: m["seq"] > 0, since=since)
         assert device.until("info")["payload"]["boot_count"] == 1

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ from sim.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SERIAL = "AG100042317G"
+FORM = "application/x-www-form-urlencoded"
 
 Line = dict[str, Any]  # t, topic, payload, qos, retain: what --json prints
 
@@ -144,6 +147,31 @@ class WholeDevice:
         """Where its broker listens."""
         host, _, port = self.hear("simulate: broker ").split()[2].rstrip(",").partition(":")
         return host, int(port)
+
+    # What a phone on its access point sees.
+
+    def page(
+        self, path: str, body: bytes | dict[str, str] | None = None, kind: str = FORM
+    ) -> tuple[int, str]:
+        """(status, text) of where a request ends; `body` is posted, a dict as a form. Asked again
+        for a minute where nobody answers yet, the radio is elsewhere or the heap too short."""
+        data = urllib.parse.urlencode(body).encode() if isinstance(body, dict) else body
+        url = f"http://127.0.0.1:{self.portal}{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": kind})
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as fault:
+                if fault.code != 503:
+                    return fault.code, fault.read().decode()
+                nobody = fault
+            except OSError as fault:
+                nobody = fault
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{path} is not answered; {self._tail()}") from nobody
+            time.sleep(0.2)
 
     # What turns it.
 
