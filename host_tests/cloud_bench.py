@@ -34,7 +34,7 @@ def vm_environment(lib: Path = LIB, firmware: Path = ROOT / "firmware") -> dict[
     return {"MICROPYPATH": ":".join(map(str, path)), "PATH": os.environ["PATH"]}
 
 
-def run_on_vm(vm: str, source: str, *, cwd: Path, timeout: float = 60, lib: Path = LIB) -> str:
+def run_on_vm(vm: str, source: str, *, cwd: Path, timeout: float = 180, lib: Path = LIB) -> str:
     """Runs MicroPython source to its end and returns what it printed. A traceback fails."""
     done = subprocess.run(
         [vm, "-X", "heapsize=400k", "-c", source],

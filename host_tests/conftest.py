@@ -92,7 +92,7 @@ def run_vm(image: Image, tmp_path: Path) -> Run:
         beside: tuple[Path, ...] = (),
         heap: str = "400wk",
         standins: bool = False,
-        timeout: float = 60,
+        timeout: float = 180,
     ) -> str:
         for source in beside:
             (tmp_path / source.name).write_text(image.translated(source.read_text()))

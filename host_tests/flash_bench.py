@@ -21,7 +21,7 @@ from sim.image import Image
 from sim.serial_port import SerialPort
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 
 Said = tuple[int, str]  # exit code, everything said
 

@@ -29,7 +29,7 @@ BOARD, PHONE = "192.168.251.1", "192.168.251.2"
 PROBE = "connectivitycheck.gstatic.com"
 
 
-def run(*command: str, timeout: float = 20) -> str:
+def run(*command: str, timeout: float = 120) -> str:
     return subprocess.run(
         command, check=True, text=True, capture_output=True, timeout=timeout
     ).stdout
@@ -83,10 +83,10 @@ def joined(pid: str) -> list[str]:
 ASK = f"""
 import dns.resolver, json, urllib.request
 found = {{}}
-found["dnspython"] = [str(a) for a in dns.resolver.resolve("captive.apple.com", "A")]
-with urllib.request.urlopen("http://{BOARD}/", timeout=8) as answer:
+found["dnspython"] = [str(a) for a in dns.resolver.resolve("captive.apple.com", "A", lifetime=60)]
+with urllib.request.urlopen("http://{BOARD}/", timeout=60) as answer:
     found["http"] = [answer.status, answer.url, "Hallonstigen 7" in answer.read().decode()]
-with urllib.request.urlopen("http://{PROBE}/generate_204", timeout=8) as answer:
+with urllib.request.urlopen("http://{PROBE}/generate_204", timeout=60) as answer:
     found["probe"] = [answer.status, answer.url]
 print(json.dumps(found))
 """

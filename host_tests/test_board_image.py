@@ -57,7 +57,7 @@ def test_several_who_build_at_once_get_the_same_image(vm: Path, tmp_path: Path) 
     )
     command = [sys.executable, "-c", script]
     builders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    folders = {builder.communicate(timeout=60)[0].strip() for builder in builders}
+    folders = {builder.communicate(timeout=180)[0].strip() for builder in builders}
     assert len(folders) == 1
     (folder,) = folders
     assert (Path(folder) / "flash" / "a" / "fresh.mpy").is_file()

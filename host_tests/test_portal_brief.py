@@ -70,7 +70,7 @@ class Table:
         )
 
     def phone(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def steps(self, count: int = 3) -> None:
         for _ in range(count):

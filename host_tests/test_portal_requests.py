@@ -49,7 +49,7 @@ class Portal:
         host: str | None = None,
         **headers: str,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             sent["Host"] = host or f"127.0.0.1:{self.port}"
@@ -497,7 +497,7 @@ def test_idle_connections_make_room_for_a_real_request(portal: Portal) -> None:
 
 def test_a_request_under_way_is_never_dropped_for_a_newcomer(portal: Portal) -> None:
     portal.get("/stage/patience?request=60&half=60")
-    halves = [socket.create_connection(("127.0.0.1", portal.port), timeout=20) for _ in range(5)]
+    halves = [socket.create_connection(("127.0.0.1", portal.port), timeout=60) for _ in range(5)]
     try:
         for s in halves:
             s.sendall(b"GET /status.json HTTP/1.1\r\n")
@@ -512,7 +512,7 @@ def test_a_request_under_way_is_never_dropped_for_a_newcomer(portal: Portal) -> 
 
 def test_five_phones_that_left_half_way_do_not_keep_the_sixth_out(portal: Portal) -> None:
     portal.get("/stage/patience?request=60&half=1")
-    halves = [socket.create_connection(("127.0.0.1", portal.port), timeout=20) for _ in range(5)]
+    halves = [socket.create_connection(("127.0.0.1", portal.port), timeout=60) for _ in range(5)]
     try:
         for s in halves:
             s.sendall(b"POST /connect HTTP/1.1\r\nContent-Length: 60\r\n\r\nssid=")

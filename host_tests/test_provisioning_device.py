@@ -36,22 +36,33 @@ class Site:
         self.device, self.air = device, air
 
     def _request(self, method: str, path: str, body: str | None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.device.portal_port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.device.portal_port, timeout=60)
         with contextlib.closing(connection):
             headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
+    async def ask(self, method: str, path: str, body: str | None = None) -> str:
+        """An answer, once somebody listens: nobody does while the radio is on another channel."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                status, text = await asyncio.to_thread(self._request, method, path, body)
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
+                continue
+            assert status == 200
+            return text
+
     async def get(self, path: str) -> str:
-        status, text = await asyncio.to_thread(self._request, "GET", path, None)
-        assert status == 200
-        return text
+        return await self.ask("GET", path)
 
     async def submit(self, ssid: str, password: str) -> None:
         body = urlencode({"ssid": ssid, "password": password})
-        status, _ = await asyncio.to_thread(self._request, "POST", "/connect", body)
-        assert status == 200
+        await self.ask("POST", "/connect", body)
 
     async def status(self) -> dict[str, Any]:
         return json.loads(await self.get("/status.json"))
@@ -187,6 +198,6 @@ def test_a_device_that_knows_its_network_opens_nothing_and_listens_on_nothing(tm
             await asyncio.sleep(1.5)
             assert not [e for e in site.device.events if e["ev"] in ("listen", "ap")]
             with pytest.raises(ConnectionRefusedError):
-                await site.get("/")
+                site._request("GET", "/", None)
 
     asyncio.run(story())

@@ -48,7 +48,7 @@ def test_a_phone_finds_the_page_at_the_boards_true_address(namespace, tmp_path: 
         [*namespace, sys.executable, str(STAGE), str(tmp_path), chromium],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -49,7 +49,7 @@ def with_control(test: Callable[[Ask, Simulation], None]) -> None:
         port = control._server.sockets[0].getsockname()[1]
 
         def ask(method: str, path: str, body: Any = None) -> tuple[int, Any]:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             raw = body if isinstance(body, str | bytes | None) else json.dumps(body)
             connection.request(method, path, raw)
             answer = connection.getresponse()

@@ -19,7 +19,7 @@ TOOL = ROOT / "tools" / "simulate.py"
 
 def run(*words: str, tool: Path = TOOL, python: str = sys.executable) -> tuple[int, str, str]:
     done = subprocess.run(
-        [python, str(tool), *words], capture_output=True, text=True, timeout=60, check=False
+        [python, str(tool), *words], capture_output=True, text=True, timeout=180, check=False
     )
     return done.returncode, done.stdout, done.stderr
 

@@ -188,7 +188,7 @@ class WholeDevice:
         data = None if body is None else json.dumps(body).encode()
         url = f"http://127.0.0.1:{self.control}{path}"
         request = urllib.request.Request(url, data, method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def _await(self, found: Callable[[], Any], timeout: float, complaint: str) -> Any:

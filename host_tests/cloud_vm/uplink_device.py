@@ -268,6 +268,8 @@ def run():
             if "end" in order:
                 break
             obey(order)
+            if "made" in order:
+                tell(made=seq)
         rest()
     if order["end"] == "collected":
         uplink.stop("restart")
