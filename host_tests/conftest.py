@@ -63,6 +63,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tells tools/check.py which tests failed."""
+    if os.environ.get("AMPGUARD_FAILED") and "PYTEST_XDIST_WORKER" not in os.environ:
+        stats = terminalreporter.stats
+        failed = dict.fromkeys(
+            report.nodeid for report in stats.get("failed", []) + stats.get("error", [])
+        )
+        Path(os.environ["AMPGUARD_FAILED"]).write_text("\n".join(failed))
+
+
 @pytest.fixture(scope="session", params=_vms(), ids=lambda path: f"vm-{path.parent.name}")
 def vm(request: pytest.FixtureRequest) -> Path:
     """Each MicroPython binary at hand."""
