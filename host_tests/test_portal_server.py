@@ -137,7 +137,8 @@ def test_while_the_meter_is_behind_a_phone_waits_a_moment_and_nonsense_longer() 
     asyncio.run(story())
 
 
-def test_while_the_meter_is_far_behind_nobody_is_answered() -> None:
+@pytest.mark.parametrize("catches_up", [True, False])
+def test_while_the_meter_is_far_behind_nobody_is_answered_for_a_while(catches_up: bool) -> None:
     async def story() -> None:
         meter = Meter(Server.far_behind_us + 1)
         server = Server(_page, clock := Clock(), meter=meter)
@@ -146,8 +147,13 @@ def test_while_the_meter_is_far_behind_nobody_is_answered() -> None:
         await until(lambda: len(server.connections) == 1)
         clock.now_ms += int(server.seconds_of_rest * 1000) + 1
         await asyncio.sleep(0.2)
+        server.expire()
         assert not phone.got
-        meter.behind_us = Server.far_behind_us
+        if catches_up:
+            meter.behind_us = Server.far_behind_us
+        else:
+            clock.now_ms += int(server.seconds_of_long_rest * 1000)
+            server.expire()
         await asyncio.wait([task], timeout=60)
         assert phone.got.startswith(b"HTTP/1.0 200")
 

@@ -49,7 +49,7 @@ class Site:
         while True:
             try:
                 status, text = await asyncio.to_thread(self._request, method, path, body)
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, ConnectionResetError):
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(0.1)

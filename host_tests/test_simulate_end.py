@@ -57,7 +57,7 @@ def started() -> Iterator[tuple[WholeDevice, set[int]]]:
     with WholeDevice("--no-provision") as device:
         device.hear("opens its access point")
         below = descendants(device.process.pid)
-        assert below
+        assert below, device.words
         yield device, below
 
 

@@ -56,11 +56,13 @@ class Server:
     seconds_per_half = 2
 
     #: While the meter is further behind than this, answers wait for it: what was well asked at
-    #: most so long, unless the meter is far behind, what was not until the meter has caught up.
-    #: Far: what it tolerates and this much more are a twentieth of ten seconds, nobody's to take.
+    #: most so long, what was not until the meter has caught up. Far behind they wait longer: what
+    #: the meter tolerates and this much more are a twentieth of ten seconds. But a phone is
+    #: answered even where something else keeps the meter from catching up.
     behind_us = 20_000
     seconds_of_rest = 0.11
     far_behind_us = 90_000
+    seconds_of_long_rest = 3
 
     #: From the connection to the first byte of a request, and from there to the answer's last.
     seconds_per_request = 10
@@ -164,9 +166,11 @@ class Server:
 
     def _must_rest(self, request, connection):
         behind_us = self._meter.behind_us if self._meter else 0
-        if request and self._since(connection.began) > self.seconds_of_rest * 1000:
-            return behind_us > self.far_behind_us
-        return behind_us > self.behind_us
+        if not request:
+            return behind_us > self.behind_us
+        far = behind_us > self.far_behind_us
+        rest = self.seconds_of_long_rest if far else self.seconds_of_rest
+        return behind_us > self.behind_us and self._since(connection.began) <= rest * 1000
 
     def _made(self, request):
         try:
