@@ -183,7 +183,8 @@ def test_cable_and_router_come_and_go_without_a_reboot(tmp_path: Path) -> None:
             await asyncio.sleep(6)
             site.air.set(wifi="up")
             await site.until(lambda now: now["state"] == "online")
-            assert not [e for e in site.device.events if e["ev"] in ("reset", "died", "crash")]
+            ends = [e for e in site.device.events if e["ev"] in ("reset", "died", "crash")]
+            assert not ends, site.device.console
 
     asyncio.run(story())
 

@@ -65,9 +65,7 @@ def main() -> int:
             print("\nBeside it, what holds the share of time that is measured:\n" + said.read())
         codes = {quiet.returncode, others.returncode} - {0, NOTHING_CHOSEN}
         if codes == {FAILED}:
-            names = [
-                line for file in Path(failed).iterdir() for line in file.read_text().split("\n")
-            ]
+            names = [name for f in Path(failed).iterdir() for name in f.read_text().splitlines()]
             return by_themselves(names)
     return 1 if codes else 0
 

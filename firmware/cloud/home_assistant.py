@@ -8,20 +8,21 @@ and .../sensor.mqtt name the fields, their short forms too.
 
 import json
 
-# name in the payload, words, device class, unit, state class, topic if not `measurement`
+# name in the payload, words, device class, unit, state class, digits to show behind the point,
+# topic if not `measurement`
 _SITE = (
-    ("net_imp", "Import", "energy", "Wh", "total_increasing", "energy"),
-    ("net_exp", "Export", "energy", "Wh", "total_increasing", "energy"),
-    ("p_total", "Power", "power", "W", "measurement", None),
-    ("f", "Frequency", "frequency", "Hz", "measurement", None),
+    ("net_imp", "Import", "energy", "Wh", "total_increasing", 0, "energy"),
+    ("net_exp", "Export", "energy", "Wh", "total_increasing", 0, "energy"),
+    ("p_total", "Power", "power", "W", "measurement", 0, None),
+    ("f", "Frequency", "frequency", "Hz", "measurement", 2, None),
 )
 _PHASE = (
-    ("i", "Current L%d", "current", "A", "measurement", None),
-    ("u", "Voltage L%d", "voltage", "V", "measurement", None),
-    ("p", "Power L%d", "power", "W", "measurement", None),
-    ("pf", "Power factor L%d", "power_factor", None, "measurement", None),
-    ("imp", "Import L%d", "energy", "Wh", "total_increasing", "energy"),
-    ("exp", "Export L%d", "energy", "Wh", "total_increasing", "energy"),
+    ("i", "Current L%d", "current", "A", "measurement", 1, None),
+    ("u", "Voltage L%d", "voltage", "V", "measurement", 1, None),
+    ("p", "Power L%d", "power", "W", "measurement", 0, None),
+    ("pf", "Power factor L%d", "power_factor", None, "measurement", 2, None),
+    ("imp", "Import L%d", "energy", "Wh", "total_increasing", 0, "energy"),
+    ("exp", "Export L%d", "energy", "Wh", "total_increasing", 0, "energy"),
 )
 
 
@@ -72,8 +73,8 @@ def _pieces(serial, variant, firmware, phases, expire_s):
 
 
 def _value(name, words, where, kind, about):
-    """`where` in the payload it is found; `kind` the last four of a line above."""
-    device_class, unit, state_class, topic = kind
+    """`where` in the payload it is found; `kind` the last five of a line above."""
+    device_class, unit, state_class, digits, topic = kind
     serial, expire_s = about
     rest = '"exp_aft":%d' % expire_s
     if topic:  # comes once a minute, and stays true
@@ -82,6 +83,6 @@ def _value(name, words, where, kind, about):
         rest += ',"unit_of_meas":"%s"' % unit
     return (
         '"%s":{"p":"sensor","name":"%s","uniq_id":"ampguard_%s_%s","dev_cla":"%s",'
-        '"stat_cla":"%s","val_tpl":"{{ value_json.%s }}",%s}'
-        % (name, words, serial, name, device_class, state_class, where, rest)
+        '"stat_cla":"%s","sug_dsp_prc":%d,"val_tpl":"{{ value_json.%s }}",%s}'
+        % (name, words, serial, name, device_class, state_class, digits, where, rest)
     )
