@@ -29,7 +29,7 @@ ROOT_FIELDS = {"dev", "o", "cmps", "stat_t", "avty_t", "avty_tpl"}
 DEVICE_FIELDS = {"ids", "name", "mf", "mdl", "sn", "sw"}
 FIELDS = {
     *("p", "name", "uniq_id", "stat_t", "val_tpl", "dev_cla", "stat_cla", "unit_of_meas"),
-    "exp_aft",
+    *("exp_aft", "sug_dsp_prc"),
 }
 VALUES = 4 + 3 * 6
 
@@ -57,6 +57,7 @@ def test_the_device_and_every_value_are_what_home_assistant_documents():
     for value in values.values():
         assert set(value) <= FIELDS
         assert value["p"] == "sensor"
+        assert value["sug_dsp_prc"] in (0, 1, 2)
         assert value.get("unit_of_meas") in UNITS[value["dev_cla"]]
         energy = value["dev_cla"] == "energy"
         assert value["stat_cla"] == ("total_increasing" if energy else "measurement")
