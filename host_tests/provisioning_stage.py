@@ -63,9 +63,9 @@ class Link:
             self.interface, self.ip = "wifi", "192.168.1.57"
             self.trial = ("online", None, self.ip)
         elif ssid == "Borta":
-            self.trial = ("failed", "not_found", None)
+            self.trial = ("failed", "not_found", self.ip)
         else:
-            self.trial = ("failed", "wrong_password", None)
+            self.trial = ("failed", "wrong_password", self.ip)
 
     def request_scan(self):
         self.scans += 1

@@ -267,6 +267,15 @@ def test_a_language_chosen_by_hand_stays(portal: Portal) -> None:
     assert "hittades inte" in portal.get("/status.json", Cookie=cookie).text
 
 
+def test_a_language_may_be_chosen_on_a_form_that_was_refused(portal: Portal) -> None:
+    refused = portal.submit("Hallonstigen 7", "kort")
+    assert 'href="?lang=de"' in refused.text
+    led = portal.get("/connect?lang=de")  # where that link leads on the page of a post
+    assert led.headers["Location"] == "http://192.168.251.1/?lang=de"
+    probe = portal.ask("GET", "/success.txt?lang=xx", host="detectportal.firefox.com")
+    assert probe.headers["Location"] == "http://192.168.251.1/"
+
+
 @pytest.mark.parametrize(
     ("host", "path"),
     [
@@ -346,6 +355,21 @@ def test_a_picked_network_counts_unless_a_name_is_typed(portal: Portal) -> None:
     assert "Gränd" in portal.ask("POST", "/connect", body).text
 
 
+def test_what_was_picked_is_seen_where_it_is_one_of_the_further_networks(portal: Portal) -> None:
+    assert "<details open><summary>More networks" in portal.submit("Net 9", "kort").text
+    assert "<details><summary>More networks" in portal.submit("Hallonstigen 7", "kort").text
+
+
+def test_a_failed_trial_tells_what_works_as_before(portal: Portal) -> None:
+    _online(portal)
+    portal.submit("Borta", "blabarssoppa")
+    assert portal.outcome()["state"] == "failed"
+    for path in ("/status", "/"):
+        page = portal.get(path).text
+        assert "The network was not found" in page
+        assert "Online on Hallonstigen 7" in page
+
+
 @pytest.mark.parametrize("path", ["/connect", "/scan"])
 def test_another_site_cannot_post_the_form(portal: Portal, path: str) -> None:
     body = "ssid=Evil&password=smultron-och-mjolk"
@@ -404,6 +428,20 @@ def test_live_values_are_the_measurement_of_the_broker(portal: Portal) -> None:
         assert shown in page
     scan = json.loads(portal.get("/scan.json").text)
     assert scan[0] == {"ssid": "Hallonstigen 7", "rssi": -48, "secured": True}
+
+
+def test_numbers_are_written_as_in_the_language_of_the_page(portal: Portal) -> None:
+    amps = re.compile(r'id="i0">([^<]*) A<')
+    english, german = (amps.search(portal.get("/wiring?lang=" + to).text) for to in ("en", "de"))
+    assert english
+    assert german
+    assert german[1] == english[1].replace(".", ",") != english[1]
+
+
+def test_a_power_that_nobody_knows_is_not_called_none(portal: Portal) -> None:
+    page = portal.get("/wiring").text
+    assert 'id="d1">out of the building<' in page
+    assert 'id="d2">–<' in page
 
 
 def test_a_new_search_says_what_it_costs_and_shows_its_networks(portal: Portal) -> None:

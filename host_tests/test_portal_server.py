@@ -160,6 +160,20 @@ def test_while_the_meter_is_far_behind_nobody_is_answered_for_a_while(catches_up
     asyncio.run(story())
 
 
+def test_a_page_that_finds_no_heap_comes_again_by_itself() -> None:
+    def full(request: object) -> Response:
+        raise MemoryError
+
+    async def story() -> None:
+        phone = Phone()
+        await Server(full, Clock())._connected(phone, phone)
+        assert phone.got.startswith(b"HTTP/1.0 503 ")
+        assert b"\r\nContent-Type: text/html\r\n" in phone.got
+        assert b'\r\n\r\n<meta http-equiv="refresh" content="2">' in phone.got
+
+    asyncio.run(story())
+
+
 def test_nonsense_that_waits_gives_way_to_whoever_comes() -> None:
     async def story() -> None:
         meter = Meter(Server.behind_us + 1)
@@ -265,7 +279,7 @@ def test_what_answers_is_loaded_with_the_first_request_and_let_go_when_nobody_as
         )
         await looks(5)
         portal.unload(*portal._TO_ANSWER)
-        asked = Part(path="/x", method="GET", headers={})
+        asked = Part(path="/x", method="GET", headers={}, args={})
         door = Door.made[0]
         assert door.respond(asked).status_code == 302
         assert "provisioning.routes" in sys.modules
@@ -395,7 +409,7 @@ def test_a_portal_that_has_no_room_to_answer_is_brief_until_there_is(portal, mon
         task = asyncio.create_task(made(portal, access_point=Part(active=True), **parts).run())
         await looks(5)
         portal.unload(*portal._TO_ANSWER)
-        asked = Part(path="/x", method="GET", headers={})
+        asked = Part(path="/x", method="GET", headers={}, args={})
         door = Door.made[0]
         free[0] = portal._BRIEF
         for passed_ms in (portal._ASIDE_MS - 1, 1):

@@ -108,27 +108,23 @@ def _page(site, request, status=200, fault=None, ssid=None):
 def _notes(site, words, fault):
     link = site.link
     state, reason, ip = link.trial
-    kind, title, text = "good", "", ""
+    if fault == "open_warning":
+        tick = '<label><input type="checkbox" name="open" value="yes">%s</label>'
+        yield rendering.note("warn", words[fault], tick % words["open_agreement"])
+        return
     if fault:
-        kind, title = "bad", words[fault]
-        if fault == "open_warning":
-            kind = "warn"
-            text = (
-                '<label><input type="checkbox" name="open" value="yes">%s</label>'
-                % words["open_agreement"]
-            )
-    elif state == "failed":
-        kind, title, text = "bad", words[reason], words[reason + "_help"]
-    elif link.interface == "lan":
-        title, text = words["online_by_lan"], words["on_lan_hint"]
+        yield rendering.note("bad", words[fault], "")
+        return
+    if state == "failed":
+        yield rendering.note("bad", words[reason], words[reason + "_help"])
+    if link.interface == "lan":
+        yield rendering.note("good", words["online_by_lan"], words["on_lan_hint"])
     elif link.interface:
-        title, text = site.on_wifi(words), words["address"] % ip
+        yield rendering.note("good", site.on_wifi(words), words["address"] % ip)
     elif state == "connecting":
         title = words["trying_to_join"] % site.tried()
-        kind, text = "warn", words[reason] if reason else ""
-    if title:
-        yield rendering.note(kind, title, text)
-    else:
+        yield rendering.note("warn", title, words[reason] if reason else "")
+    elif state != "failed":
         yield "<p>%s</p>" % words["introduction"]
 
 
@@ -142,7 +138,11 @@ def _rows(networks, picked, words):
     kinds = (words["without_password"], words["with_password"])
     for at, (ssid, rssi, secured) in enumerate(networks):
         if at == _SHOWN:
-            yield "<details><summary>%s (%d)</summary>" % (more, len(networks) - _SHOWN)
+            yield "<details%s><summary>%s (%d)</summary>" % (
+                " open" if any(network[0] == picked for network in networks[at:]) else "",
+                more,
+                len(networks) - _SHOWN,
+            )
         name = escape(ssid)
         bars = 4 if rssi >= -55 else 3 if rssi >= -67 else 2 if rssi >= -78 else 1
         yield (

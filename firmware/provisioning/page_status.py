@@ -57,9 +57,11 @@ def _outcome(site, words, cloud, fault):
     if state == "failed":
         kind, sign, go = "bad", "!", "again"
         title, text = words[reason], words[reason + "_help"]
+        if site.link.interface:  # the network before it works as it did
+            note = rendering.note("good", _way(site, words), words["address"] % ip)
     elif state == "online":
         kind, sign, to, go = "good", "✓", "/wiring", "see_wiring"
-        title = words["online_by_lan"] if site.link.interface == "lan" else site.on_wifi(words)
+        title = _way(site, words)
         text = words["address"] % ip
         if cloud == "failed":
             kind, sign, to, go = "warn", "!", "/provider", "provider"
@@ -71,3 +73,7 @@ def _outcome(site, words, cloud, fault):
     yield rendering.state(kind, sign, title, text)
     yield note
     yield '<a class="go" href="%s">%s</a>' % (to, words[go])
+
+
+def _way(site, words):
+    return words["online_by_lan"] if site.link.interface == "lan" else site.on_wifi(words)

@@ -181,13 +181,13 @@ def _kinds(words, now):
 def _phases(measurement, words):
     """One card per phase: current, voltage, power, direction. A dash where nothing is known."""
     flows = (words["flow_into_building"], words["flow_out_of_building"], words["flow_of_nothing"])
+    point = "." if words.language == "en" else ","
     for at in range(3):
         current = voltage = power = None
         if measurement is not None:
             current = measurement.i_ma[at]
             voltage = measurement.u_mv[at]
             power = measurement.p_mw[at]
-        flow = 2 if power is None or abs(power) < 5000 else power < 0
         yield (
             '<section class="card phase"><h2>L%d</h2><div class="amps" id="i%d">%s</div>'
             '<div><b id="p%d">%s</b><br><span id="u%d">%s</span></div>'
@@ -195,12 +195,17 @@ def _phases(measurement, words):
             % (
                 at + 1,
                 at,
-                "–" if current is None else "%d.%d A" % divmod((current + 50) // 100, 10),
+                "–" if current is None else _amps(current, point),
                 at,
                 "–" if power is None else "%d W" % ((abs(power) + 500) // 1000),
                 at,
                 "–" if voltage is None else "%d V" % ((voltage + 500) // 1000),
                 at,
-                flows[flow],
+                "–" if power is None else flows[2 if abs(power) < 5000 else power < 0],
             )
         )
+
+
+def _amps(current_ma, point):
+    whole, tenths = divmod((current_ma + 50) // 100, 10)
+    return "%d%s%d A" % (whole, point, tenths)

@@ -13,7 +13,6 @@ What is asked for every second is answered here. A page is a module of its own, 
 when asked for, in place of the last one, and let go with the last connection where heap is short.
 """
 
-import gc
 import json
 import sys
 
@@ -39,11 +38,10 @@ _POLICY = (
     "img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 _REASONS = {200: "OK", 302: "Found", 303: "See Other", 400: "Bad Request", 403: "Forbidden",
-            405: "Method Not Allowed", 503: "Busy"}  # fmt: skip
+            405: "Method Not Allowed"}  # fmt: skip
 # What a page takes while it is made, and a little for the meter and the uplink: rather no
 # page than no measurement. On the board a word has four bytes.
 _RESERVE = 14_000 if sys.maxsize >> 32 else 7_000
-_BUSY = '<meta http-equiv="refresh" content="2;url=/"><h1>…</h1>'  # in every language
 
 
 class Routes:
@@ -93,8 +91,7 @@ class Routes:
                 return self._loaded[page](self, request, name)
             except (MemoryError, ImportError):  # ImportError: half loaded by the uplink's thread
                 self._loaded.clear()
-                gc.collect()
-                return answer(_BUSY, 503, {"Content-Type": "text/html"})
+                raise MemoryError
         if method == _POST and (name in _PAGES[_GET] or "." in name):
             return answer("", 405)
         return self._elsewhere(request)
@@ -116,7 +113,10 @@ class Routes:
 
     def _elsewhere(self, request):
         # What makes phones open the portal: their probe is answered, but not as they expect.
-        return answer("Amp Guard: " + HOME + "\n", 302, {"Location": HOME})
+        # By hand, on a page that answers a form: its own address is none to get.
+        language = _chosen_language(request)
+        to = HOME + "?lang=" + language if language else HOME
+        return answer("Amp Guard: " + HOME + "\n", 302, {"Location": to})
 
     def _status_json(self, request):
         state, reason, ip = self.link.trial

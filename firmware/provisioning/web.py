@@ -16,6 +16,7 @@ _KEPT = b" host origin referer cookie accept-language content-type content-lengt
 _PIECE = const(512)  # bytes read at a time
 PACKET = const(1440)  # bytes written at a time: a full TCP segment of lwIP
 _POLL_S = 0.04  # between two looks of who waits
+_BUSY = b'<meta http-equiv="refresh" content="2"><h1>...</h1>'  # in every language; asks again
 
 
 class Refused(Exception):
@@ -177,7 +178,7 @@ class Server:
             answer = self._respond(request)
         except MemoryError:
             gc.collect()
-            answer = Response("", 503, {"Retry-After": "2"}, "Busy")
+            answer = Response(_BUSY, 503, {"Content-Type": "text/html"}, "Busy")
         except Exception as fault:  # ours: it must neither end the device nor stay unseen
             print("portal: %s: %r" % (request.path, fault))
             answer = Response("", 500, {}, "Internal Server Error")

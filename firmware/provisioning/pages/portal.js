@@ -49,7 +49,8 @@
     }
     function read(found) { told = known(JSON.parse("{" + found.dataset.told + "}")); }
     function number(value, digits, unit) {
-      return value === null ? "–" : value.toFixed(digits) + " " + unit;
+      var text = value === null ? "–" : value.toFixed(digits) + " " + unit;
+      return document.documentElement.lang === "en" ? text : text.replace(".", ",");
     }
     // In the language of the page: made anew by the device.
     function refound() {
@@ -68,7 +69,7 @@
         at("i" + n).textContent = number(m.i[n], 1, "A");
         at("u" + n).textContent = number(m.u[n], 0, "V");
         at("p" + n).textContent = number(p === null ? null : Math.abs(p), 0, "W");
-        at("d" + n).textContent = p === null || Math.abs(p) < 5 ? words.none
+        at("d" + n).textContent = p === null ? "–" : Math.abs(p) < 5 ? words.none
           : p > 0 ? words.in : words.out;
       }
       at("age").hidden = now - since < 4000;
