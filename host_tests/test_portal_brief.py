@@ -115,7 +115,7 @@ def test_the_script_of_the_page_hears_what_the_portal_would_say(table: Table) ->
     table.uplink.state = "off"
     told = news(table.ask("/status.json", "Accept-Language: fr-CH, fr;q=0.9, en;q=0.8"))
     assert (told["state"], told["cloud"]) == ("failed", "off")
-    assert told["reason"] == "Le mot de passe est faux"
+    assert told["reason"] == "Mot de passe incorrect"
 
 
 def test_every_other_path_is_a_page_in_the_language_of_the_reader(table: Table) -> None:

@@ -251,6 +251,13 @@ def test_every_finding_has_its_words_in_every_language(language: str) -> None:
         assert re.findall("%.", words["finding_" + key]) == re.findall("%.", sentence), key
 
 
+def test_no_french_line_begins_with_a_colon() -> None:
+    import re
+
+    for key, words in json.loads((PAGES / "text" / "fr.json").read_text()).items():
+        assert not re.search(" [:;?!](?: |$)", words), key  # the space before it must not break
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_word_is_found_wherever_the_last_one_was(language: str) -> None:
     expected = json.loads((PAGES / "text" / f"{language}.json").read_text())

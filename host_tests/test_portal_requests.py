@@ -946,7 +946,7 @@ def test_what_is_wrong_with_the_clamps_is_said_in_the_language_of_the_page(porta
     english = portal.get("/wiring").text
     assert "Clamp 1 is on L2: move it to L1." in english
     assert "Clamp 2 is on L1, the wrong way round: move it to L2 and turn it." in english
-    assert "Klämma 1 sitter på L2: flytta den till L1." in portal.get("/wiring?lang=sv").text
+    assert "Strömklämma 1 sitter på L2: flytta den till L1." in portal.get("/wiring?lang=sv").text
     for kind in ("doubled", "outflow"):
         portal.get("/stage/found?kind=" + kind)
         for language in ("en", "fr", "sv", "de"):
