@@ -253,6 +253,14 @@ def test_the_form_can_be_filled_in_with_a_keyboard_alone(browser: Any) -> None:
         )
     order = [seen.index(name) for name in ("Wiring", "pick", "password", "show", "Submit")]
     assert order == sorted(order)
+    page.goto("http://192.168.251.1/")
+    networks = page.locator("input[name=pick]")
+    networks.first.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    assert networks.nth(2).is_checked()
+    page.locator("label:has(input[name=pick])").nth(1).click()  # a thumb goes on to the password
+    assert page.evaluate("() => document.activeElement.id") == "password"
     page.context.close()
 
 

@@ -25,8 +25,10 @@
       password.focus();
     };
     var picks = document.querySelectorAll("input[name=pick]");
+    var keys = false;  // arrows go through the networks, a thumb has chosen
     picks.forEach(function (pick) {
-      pick.onchange = function () { ssid.value = ""; password.focus(); };
+      pick.onkeydown = function () { keys = true; };
+      pick.onchange = function () { ssid.value = ""; if (!keys) password.focus(); keys = false; };
     });
     ssid.oninput = function () {
       if (ssid.value) picks.forEach(function (pick) { pick.checked = false; });
