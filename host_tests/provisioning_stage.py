@@ -186,6 +186,8 @@ async def main(port):
             find(["L1", "L1", "L3"], [("doubled", (1, 2, "L1", 2, "L2"))], True)
         elif kind == "outflow":
             find(None, [("outflow", ()), ("sequence", ()), ("silent", (3, "L3"))], True)
+        elif kind == "untold":
+            find([None, None, None], [], True)
         else:
             find(["L1", "L2", "L3"], [], True)
         return "so be it"

@@ -955,6 +955,13 @@ def test_what_is_wrong_with_the_clamps_is_said_in_the_language_of_the_page(porta
             assert "%" not in re.sub(r"<style.*?</style>", "", page.text, flags=re.S)
 
 
+def test_where_nothing_could_be_told_of_any_clamp_the_wiring_is_not_called_right(portal) -> None:
+    portal.get("/stage/found?kind=untold")
+    page = portal.get("/wiring").text
+    assert "Nothing wrong was found" not in page
+    assert "a load of 2 A or more" in page
+
+
 def test_a_suggested_mapping_is_confirmed_in_software_and_can_be_undone(portal: Portal) -> None:
     portal.get("/stage/found?kind=moved")
     page = portal.get("/wiring").text

@@ -105,12 +105,13 @@ def _found(site, measurement, words):
             yield rendering.note("warn", words["finding_no_voltage"], "")
     wiring = site.meter.wiring
     current = setting.get("clamps") or _LABELLED
-    mapping = suggested(wiring.state["clamps"] or [None] * 3, current)
+    clamps = wiring.state["clamps"] or [None] * 3
+    mapping = suggested(clamps, current)
     for key, arguments in wiring.findings:
         yield rendering.note("warn", words["finding_" + key] % arguments, "")
         if key == "outflow":
             mapping = [grip[1:] if grip[0] == "-" else "-" + grip for grip in current]
-    if wiring.state["findings"] is None:
+    if wiring.state["findings"] is None or (not wiring.findings and not any(clamps)):
         yield rendering.note("good", words["finding_none_yet"], words["finding_none_yet_help"])
     elif not wiring.findings:
         yield rendering.note("good", words["finding_none"], "")
