@@ -16,13 +16,15 @@ from micropython import const
 _PIECE = const(512)  # bytes read at a time
 _DNS_BYTES = const(512)
 _PAGE = (
-    "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    "<!doctype html><html lang=en><meta charset=utf-8>"
+    "<meta name=viewport content='width=device-width'>"
     "<title>Amp Guard</title><style>body{font:16px sans-serif;margin:1em;max-width:40em}"
-    "pre{white-space:pre-wrap;background:#eee;padding:.5em}</style><h1>Amp Guard %s: safe mode"
+    "button{font:inherit;padding:.7em;margin:.3em 0}pre{white-space:pre-wrap;background:#eee;"
+    "padding:.5em}</style><h1>Amp Guard %s: safe mode"
     "</h1><p>The device crashed three times within ten minutes. It tries again by itself in %d "
     "minutes.<p>%s<form method=post action=/retry><button>Try again now</button></form>%s"
-    "<p>Another firmware: <input type=file onchange=\"fetch('/update',{method:'POST',"
-    'body:this.files[0]}).then(a=>a.text()).then(alert)"><h2>The crash</h2><pre>'
+    "<p><label>Another firmware: <input type=file onchange=\"fetch('/update',{method:'POST',"
+    'body:this.files[0]}).then(a=>a.text()).then(alert)"></label><h2>The crash</h2><pre>'
 )
 
 

@@ -150,6 +150,13 @@ def test_the_page_tells_the_crash_and_the_ways_out():
     assert not stage.page.over
 
 
+def test_the_page_has_a_language_a_label_for_its_file_and_buttons_for_a_thumb():
+    page = Stage().ask("GET", "/")
+    assert b"<html lang=en>" in page
+    assert b"<label>Another firmware: <input type=file" in page
+    assert b"button{font:inherit;padding:.7em" in page
+
+
 def test_trying_again_is_one_press():
     stage = Stage()
     assert b"restarts" in stage.ask(
