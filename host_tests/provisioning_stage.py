@@ -163,6 +163,7 @@ async def main(port):
         link.reset()
         settings.provider = dict(PROVIDER)
         settings.wiring, settings.phases = None, 3
+        measurement.flags = ["estimated_l3"]
         find()
         uplink.__init__()
         del restarts[:]
@@ -179,6 +180,8 @@ async def main(port):
 
     def found(request):
         kind = request.args["kind"]
+        if "flag" in request.args:
+            measurement.flags = [request.args["flag"]]
         if kind == "moved":
             find(["L2", "-L1", None], [("moved", (1, "L2", "L1")),
                                        ("moved_reversed", (2, "L1", "L2"))], True)  # fmt: skip

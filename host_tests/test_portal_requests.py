@@ -978,6 +978,14 @@ def test_a_suggested_mapping_is_confirmed_in_software_and_can_be_undone(portal: 
     assert _settings(portal) == (None, 3)
 
 
+def test_without_a_voltage_nothing_is_said_of_the_clamps(portal: Portal) -> None:
+    portal.get("/stage/found?kind=moved&flag=no_voltage")
+    page = portal.get("/wiring").text
+    assert "No voltage at all" in page
+    assert "Clamp 1 is on L2" not in page
+    assert 'name="clamps"' not in page
+
+
 def test_two_clamps_on_one_conductor_are_a_case_for_a_hand(portal: Portal) -> None:
     portal.get("/stage/found?kind=doubled")
     page = portal.get("/wiring").text

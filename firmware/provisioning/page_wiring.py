@@ -103,8 +103,15 @@ def _found(site, measurement, words):
             yield rendering.note("warn", words["finding_voltage"] % flag[-1], "")
         elif flag == "no_voltage":
             yield rendering.note("warn", words["finding_no_voltage"], "")
-    wiring = site.meter.wiring
     current = setting.get("clamps") or _LABELLED
+    # Without a voltage what was found of the clamps may be true no more.
+    if not (measurement and "no_voltage" in measurement.flags):
+        yield from _verdict(site.meter.wiring, current, words)
+    if current != _LABELLED:
+        yield _offer(words, current, "corrected_mapping", "undo_mapping", "undo")
+
+
+def _verdict(wiring, current, words):
     clamps = wiring.state["clamps"] or [None] * 3
     mapping = suggested(clamps, current)
     for key, arguments in wiring.findings:
@@ -117,8 +124,6 @@ def _found(site, measurement, words):
         yield rendering.note("good", words["finding_none"], "")
     if mapping:
         yield _offer(words, mapping, "suggested_mapping", "confirm_mapping", "clamps")
-    if current != _LABELLED:
-        yield _offer(words, current, "corrected_mapping", "undo_mapping", "undo")
 
 
 def _offer(words, mapping, title, button, name):
