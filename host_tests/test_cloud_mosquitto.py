@@ -33,6 +33,7 @@ SERIAL = "AG100042317G"
 ROOT_TOPIC = f"ampguard/{SERIAL}/"
 PASSWORD = hmac.new(b"K7M3XQ9A", f"mqtt:{SERIAL}".encode(), "sha256").hexdigest()
 HOST = "broker.example"
+USERS = {SERIAL: PASSWORD, "balancer": "b", "homeassistant": "h"}
 
 
 def documented(name: str) -> str:
@@ -114,7 +115,7 @@ class Mosquitto:
         (folder / "acl").write_text(documented("acl"))
         (folder / "acl").chmod(0o600)
         passwords = folder / "passwords"
-        for user, password in (users or {SERIAL: PASSWORD, "balancer": "b"}).items():
+        for user, password in (users or USERS).items():
             create = [] if passwords.exists() else ["-c"]
             subprocess.run(
                 [program("mosquitto_passwd"), *create, "-b", passwords, user, password],
@@ -331,6 +332,27 @@ def test_a_device_may_not_speak_for_another(plain, tmp_path):
         count = len(balancer.named("measurement"))
         wait_for(lambda: len(balancer.named("measurement")) >= count + 2)
         assert {m["topic"].split("/")[1] for m in balancer.messages} == {SERIAL}
+
+
+def test_home_assistant_hears_what_it_was_told_and_may_change_nothing(plain, tmp_path):
+    heard = {}
+    listener = client("homeassistant", "h")
+    listener.on_message = lambda _client, _data, message: heard.update({message.topic: message})
+    listener.connect("127.0.0.1", plain.port)
+    listener.subscribe([("homeassistant/device/+/config", 0), (f"{ROOT_TOPIC}+", 0)])
+    listener.loop_start()
+    with UplinkDevice(str(VM64), tmp_path, port=plain.port) as device:
+        device.order(home_assistant=True)
+        config = f"homeassistant/device/{SERIAL}/config"
+        wait_for(lambda: config in heard)
+        told = json.loads(heard[config].payload)
+        wait_for(lambda: {told["stat_t"], told["avty_t"]} <= set(heard))
+        listener.publish("homeassistant/status", "online", qos=1).wait_for_publish(PATIENCE_S)
+        assert "Denied" not in plain.words()
+        listener.publish(f"{ROOT_TOPIC}command", "{}", qos=1).wait_for_publish(PATIENCE_S)
+        assert plain.words().count("Denied PUBLISH") == 1
+    listener.disconnect()
+    listener.loop_stop()
 
 
 def test_a_device_that_the_acl_does_not_know_is_heard_by_nobody(plain, tmp_path):
